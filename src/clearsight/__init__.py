@@ -1,0 +1,26 @@
+"""clearsight turns a folder of labelled images into a recognizer you can trust, and serves it.
+
+Example:
+    >>> import clearsight
+    >>> run = clearsight.train("photos/", out="runs/1", time="10m")  # doctest: +SKIP
+    >>> clearsight.load("runs/1").predict("x.jpg").label  # doctest: +SKIP
+    'cat'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Recognizer", "load", "train"]
+
+if TYPE_CHECKING:
+    from clearsight.api import Recognizer, load, train
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from clearsight import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'clearsight' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Nouns and protocols of the house; imports nothing above itself."""

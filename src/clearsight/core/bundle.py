@@ -1,0 +1,237 @@
+"""The Bundle: a directory of plain files that joins training and everything after it.
+
+manifest.json is written in one canonical form and carries a digest of itself and the SHA-256 of
+every other file, so a change of any byte anywhere is found before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from clearsight.core.config import Config
+from clearsight.core.errors import BundleError, ConfigError
+from clearsight.core.files import new_folder, sha256_file, storage_errors
+from clearsight.core.nouns import Preprocessing
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+WEIGHTS = "model.safetensors"
+CARD = "card.md"
+GOLDEN = "golden"
+GOLDEN_SCORES = "golden/scores.json"
+MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+class FileRecord(Config):
+    """Hash and size of one file of a Bundle."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
+class WeightLicence(Config):
+    """Where pre-trained weights came from and under which licence."""
+
+    name: str
+    licence: str
+    source: str
+
+
+class Manifest(Config):
+    """What a Bundle says of itself; see DESIGN "The Bundle"."""
+
+    format_version: Literal[1] = 1
+    id: str = Field(pattern="^[0-9a-f]{16,64}$")
+    created_utc: str
+    task: Literal["single-label"] = "single-label"
+    classes: tuple[str, ...] = Field(min_length=2)
+    family: str
+    preprocessing: Preprocessing
+    temperature: float = Field(gt=0)
+    rejection_threshold: float | None = Field(default=None, ge=0, le=1)
+    outputs: tuple[str, ...] = ("logits",)
+    metrics: dict[str, Any]
+    data_fingerprint: str
+    seed: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    weight_licences: tuple[WeightLicence, ...] = ()
+    files: dict[str, FileRecord]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified Bundle on disk.
+
+    Args:
+        path: its directory.
+        manifest: its parsed manifest.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one listed file, hashed again as they are read.
+
+        Raises:
+            BundleError: not a file of this Bundle, or changed since it was opened.
+        """
+        record = self.manifest.files.get(name)
+        if record is None:
+            raise BundleError(f"{self.path} holds no {name!r}.")
+        with storage_errors(self.path / name):
+            content = (self.path / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != record.sha256:
+            raise BundleError(_changed(self.path, name))
+        return content
+
+
+def write_bundle(
+    path: Path,
+    about: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    gate: Callable[[Bundle], None],
+) -> Bundle:
+    """Write a Bundle crash-safely; it appears under its name only when `gate` accepts it.
+
+    Args:
+        path: where it shall stand; must not exist.
+        about: every Manifest field but `files` and `format_version`.
+        files: content by relative POSIX path.
+        gate: receives the finished Bundle under a temporary name; raises to refuse it.
+
+    Raises:
+        GateError: the gate refused; nothing is left on disk.
+        StorageError: an I/O failure; nothing is left on disk.
+    """
+    records = {
+        name: FileRecord(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+        for name, content in sorted(files.items())
+    }
+    manifest = Manifest.parse({**about, "files": {k: v.model_dump() for k, v in records.items()}})
+
+    def check(staged: Path) -> None:
+        gate(open_bundle(staged))
+
+    with new_folder(path, before_rename=check) as staged:
+        for name, content in files.items():
+            target = staged / _safe(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        (staged / MANIFEST).write_bytes(canonical(manifest))
+    return Bundle(path, manifest)
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Verify every byte of a Bundle and return it.
+
+    Args:
+        path: a Bundle directory, or the RUN directory that holds one under `bundle/`.
+
+    Raises:
+        BundleError: no Bundle there, unknown format version, a changed, missing or extra file,
+            or a link.
+    """
+    folder = find_bundle(path)
+    manifest = _read_manifest(folder)
+    found = _list_files(folder)
+    listed = set(manifest.files)
+    if missing := sorted(listed - found):
+        raise BundleError(f"{folder} lacks {missing[0]!r}. Restore the Bundle from its source.")
+    if extra := sorted(found - listed):
+        raise BundleError(f"{folder} holds {extra[0]!r}, which its manifest does not list.")
+    for name, record in manifest.files.items():
+        file = folder / name
+        if file.stat().st_size != record.size or sha256_file(file) != record.sha256:
+            raise BundleError(_changed(folder, name))
+    return Bundle(folder, manifest)
+
+
+def find_bundle(path: Path) -> Path:
+    """Return the Bundle directory meant by a Bundle or RUN path.
+
+    Raises:
+        BundleError: there is none.
+    """
+    for folder in (path, path / "bundle"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    raise BundleError(
+        f"{path} holds no Bundle (no {MANIFEST}). Give the folder that "
+        "'clearsight train DATA --out RUN' wrote."
+    )
+
+
+def canonical(manifest: Manifest) -> bytes:
+    """Return the one byte form of a manifest, its digest included."""
+    values = manifest.model_dump(mode="json")
+    values["digest"] = _digest(values)
+    return _dump(values)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    file = folder / MANIFEST
+    if file.is_symlink() or file.stat().st_size > MANIFEST_LIMIT_BYTES:
+        raise BundleError(f"{file} is a link or too large to be a manifest.")
+    with storage_errors(file):
+        content = file.read_bytes()
+    try:
+        values = json.loads(content)
+        if not isinstance(values, dict):
+            raise ValueError("not an object")
+        version = values.get("format_version")
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"{folder} has Bundle format {version!r}; this clearsight reads {FORMAT_VERSION}. "
+                "Install the clearsight version that wrote it."
+            )
+        digest = values.pop("digest", None)
+        manifest = Manifest.parse(values)
+    except (ValueError, RecursionError, ConfigError, ValidationError) as error:
+        raise BundleError(f"{file} is damaged: {error}.") from error
+    if digest != _digest(values) or canonical(manifest) != content:
+        raise BundleError(_changed(folder, MANIFEST))
+    return manifest
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(_dump({k: v for k, v in values.items() if k != "digest"})).hexdigest()
+
+
+def _dump(values: dict[str, Any]) -> bytes:
+    text = json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8")
+
+
+def _list_files(folder: Path) -> set[str]:
+    found: set[str] = set()
+    for root, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            if os.path.islink(os.path.join(root, name)):
+                raise BundleError(f"{folder} holds the link {name!r}; a Bundle has plain files only.")
+        found.update(Path(root, name).relative_to(folder).as_posix() for name in names)
+    return found - {MANIFEST}
+
+
+def _safe(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise BundleError(f"A Bundle cannot hold a file named {name!r}.")
+    return name
+
+
+def _changed(folder: Path, name: str) -> str:
+    return (
+        f"{folder}: {name!r} is not what was written (its hash differs). The Bundle was changed or "
+        "damaged and is not loaded. Restore it from its source or train again."
+    )

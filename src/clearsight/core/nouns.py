@@ -1,0 +1,96 @@
+"""The words every room uses: Preprocessing, Prediction, Predictor, ImageFilter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from clearsight.core.config import Config
+
+ImagesNHWC = NDArray[np.uint8]
+ImageHWC = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+
+
+class Preprocessing(Config):
+    """How a decoded picture becomes the model's input; stored in the Bundle, run by `data`.
+
+    Args:
+        height, width: size of the model's input in pixels.
+        channels: 3 for RGB, 1 for grey (BT.601 luma).
+        fit: `stretch` ignores the aspect ratio, `crop` fills and cuts the centre,
+            `letterbox` keeps everything and pads with `pad_value`.
+        pad_value: grey level of letterbox padding, 0-255.
+    """
+
+    height: int = Field(ge=1, le=4096)
+    width: int = Field(ge=1, le=4096)
+    channels: Literal[1, 3] = 3
+    fit: Literal["stretch", "crop", "letterbox"] = "stretch"
+    pad_value: int = Field(default=0, ge=0, le=255)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a recognizer says about one picture.
+
+    Args:
+        labels: class names, best first.
+        scores: calibrated probabilities of `labels`, in [0, 1].
+        accepted: False when the best score is below the Bundle's rejection threshold.
+    """
+
+    labels: tuple[str, ...]
+    scores: tuple[float, ...]
+    accepted: bool = True
+
+    @property
+    def label(self) -> str:
+        """The best class name."""
+        return self.labels[0]
+
+    @property
+    def score(self) -> float:
+        """The best class's calibrated probability."""
+        return self.scores[0]
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """An opened recognizer. Thread-safe; a batch of n gives what n batches of one give."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names, in the order of the score columns."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How pictures must be prepared for `logits`."""
+
+    def prepare(self, encoded: bytes) -> ImageHWC:
+        """Decode one encoded picture and bring it to the model's input size.
+
+        Raises:
+            ImageError: the bytes are no usable picture.
+        """
+
+    def logits(self, images_nhwc: ImagesNHWC) -> Scores:
+        """Return raw scores (n, classes) float32 of prepared pictures (n, h, w, c) uint8."""
+
+    def probabilities(self, images_nhwc: ImagesNHWC) -> Scores:
+        """Return calibrated probabilities (n, classes) float32 of prepared pictures."""
+
+    def recognize(self, encoded: bytes, top: int = 5) -> Prediction:
+        """Decode, prepare and recognize one encoded picture."""
+
+
+class ImageFilter(Protocol):
+    """Corruptions, redactions and deformations: pictures in, pictures out, seeded."""
+
+    def __call__(self, images_nhwc: ImagesNHWC, seed: int) -> ImagesNHWC:
+        """Return changed pictures of the same shape and dtype; the input is not modified."""

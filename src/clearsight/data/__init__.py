@@ -1,0 +1,1 @@
+"""From files to pixels: readers, checks, decoding, splits, preprocessing, the pixel cache; no torch."""

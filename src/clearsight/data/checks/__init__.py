@@ -1,0 +1,1 @@
+"""Dataset checks: one file each; the file name is the key."""

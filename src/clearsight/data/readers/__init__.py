@@ -1,0 +1,1 @@
+"""Dataset readers: one file each; the file name is the key."""

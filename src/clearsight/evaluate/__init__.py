@@ -1,0 +1,1 @@
+"""Metrics, calibration and the report; scores a data set with a Predictor."""

@@ -1,0 +1,1 @@
+"""Families, losses and trainers; the room where torch lives. Writes Bundles."""

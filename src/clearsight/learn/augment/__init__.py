@@ -1,0 +1,1 @@
+"""Augmentations on batches of uint8 pictures."""

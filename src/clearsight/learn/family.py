@@ -1,0 +1,164 @@
+"""What a model family receives, returns and promises."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearsight.core.bundle import WeightLicence
+from clearsight.core.config import Config
+from clearsight.core.nouns import ImagesNHWC, Preprocessing, Scores
+from clearsight.core.progress import Progress, Silent
+from clearsight.core.registry import Registry
+
+FAMILIES = Registry("clearsight.learn.families", "model family", extra="train")
+
+
+class Capabilities(Config):
+    """What a family declares; the contract kit checks every claim in both directions.
+
+    Args:
+        gradients: trained by gradient descent with torch (so `--epochs` counts and a killed
+            training resumes from a checkpoint to the same weights).
+        pretrained: starts from weights learnt elsewhere by default.
+        features: the exported model has the output "embedding" beside "logits".
+    """
+
+    gradients: bool = False
+    pretrained: bool = False
+    features: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the training part before a family is chosen; never of the test part.
+
+    Args:
+        classes: class names.
+        class_counts: training pictures per class, in the order of `classes`.
+        height, width: median size in pixels.
+        grey: every sampled picture is grey.
+        from_files: pictures are encoded files (decoding costs time), not raw arrays.
+    """
+
+    classes: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    height: int
+    width: int
+    grey: bool
+    from_files: bool = True
+
+    @property
+    def n_train(self) -> int:
+        """Number of training pictures."""
+        return sum(self.class_counts)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a family may train.
+
+    Args:
+        deadline: `time.monotonic()` value at which fit() must have returned, or None.
+        epochs: number of passes over the training part, or None to let `deadline` decide.
+            At least one of the two is given; with both, whichever ends first.
+    """
+
+    deadline: float | None = None
+    epochs: float | None = None
+
+    def remaining_s(self) -> float:
+        """Seconds left; infinite without a deadline."""
+        return float("inf") if self.deadline is None else self.deadline - time.monotonic()
+
+
+class OnnxRunner(Protocol):
+    """Runs one ONNX model; what `engines.open_session` returns."""
+
+    def run(
+        self, images_nhwc: ImagesNHWC, outputs: Sequence[str] = ("logits",)
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the named outputs for a batch of uint8 pictures (n, h, w, c)."""
+
+
+OpenModel = Callable[[bytes], OnnxRunner]
+
+
+@dataclass
+class Job:
+    """One training to do. Pixels are uint8 NHWC, already preprocessed, possibly memory-mapped.
+
+    Args:
+        train_images, train_labels: (n, h, w, c) uint8 and (n,) int64.
+        val_images, val_labels: the validation part, for choices and early stopping.
+        classes: class names in label order.
+        preprocessing: what the pixels went through (the family's own choice).
+        seed: same seed, same weights on CPU.
+        budget: when to stop.
+        work: a folder for checkpoints and caches; what is in it is resumed from.
+        open_model: opens ONNX bytes for inference (an engine, given as an argument).
+        progress: where to report.
+    """
+
+    train_images: ImagesNHWC
+    train_labels: NDArray[np.int64]
+    val_images: ImagesNHWC
+    val_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    seed: int
+    budget: Budget
+    work: Path
+    open_model: OpenModel
+    progress: Progress = field(default_factory=Silent)
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A trained recognizer, before it is a Bundle."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the ONNX outputs, "logits" first."""
+
+    @property
+    def licences(self) -> tuple[WeightLicence, ...]:
+        """Where pre-trained weights came from; empty when trained from scratch."""
+
+    @property
+    def story(self) -> dict[str, Any]:
+        """JSON-ready facts for the Bundle and report: epochs, curves, choices and reasons."""
+
+    def logits(self, images_nhwc: ImagesNHWC) -> Scores:
+        """Return (n, classes) float32 scores of the model as trained, not as exported."""
+
+    def onnx_model(self) -> bytes:
+        """Return the ONNX file: uint8 NHWC "images" (batch axis free) -> `outputs`."""
+
+    def weights(self) -> Mapping[str, NDArray[Any]]:
+        """Return the arrays for model.safetensors."""
+
+
+class Family(Protocol):
+    """A way to make a recognizer. Constructed with its configuration: `Compact(Compact.Config())`.
+
+    Class attributes: `Config` (strict, with defaults) and `capabilities`.
+    """
+
+    Config: ClassVar[type[Config]]
+    capabilities: ClassVar[Capabilities]
+
+    def __init__(self, config: Any) -> None:
+        """Take the family's own configuration."""
+
+    def preprocessing(self, facts: Facts) -> Preprocessing:
+        """Return the model input this family wants for such data."""
+
+    def fit(self, job: Job) -> Fitted:
+        """Train within the budget, resuming from what `job.work` holds."""

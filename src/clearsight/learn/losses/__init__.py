@@ -1,0 +1,1 @@
+"""Losses: one file each; the file name is the key."""

@@ -1,0 +1,1 @@
+"""The service: one transport-free core, thin protocols, and the page."""

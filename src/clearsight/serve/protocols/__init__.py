@@ -1,0 +1,1 @@
+"""Protocols the service speaks: one file each; the file name is the key."""
