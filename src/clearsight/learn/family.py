@@ -37,7 +37,7 @@ class Capabilities(Config):
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the training part before a family is chosen; never of the test part.
+    """What is known before a family is chosen: the training part and the time; never the test part.
 
     Args:
         classes: class names.
@@ -45,6 +45,7 @@ class Facts:
         height, width: median size in pixels.
         grey: every sampled picture is grey.
         from_files: pictures are encoded files (decoding costs time), not raw arrays.
+        time_s: seconds that training may take, or None; lets a family pick an affordable input.
     """
 
     classes: tuple[str, ...]
@@ -53,6 +54,7 @@ class Facts:
     width: int
     grey: bool
     from_files: bool = True
+    time_s: float | None = None
 
     @property
     def n_train(self) -> int:
