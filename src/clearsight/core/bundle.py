@@ -218,7 +218,7 @@ def _list_files(folder: Path) -> set[str]:
     for root, folders, names in os.walk(folder):
         for name in [*folders, *names]:
             if os.path.islink(os.path.join(root, name)):
-                raise BundleError(f"{folder} holds the link {name!r}; a Bundle has plain files only.")
+                raise BundleError(f"{folder} holds the link {name!r}; only plain files are allowed.")
         found.update(Path(root, name).relative_to(folder).as_posix() for name in names)
     return found - {MANIFEST}
 

@@ -30,6 +30,7 @@ class Registry:
         package: the dotted folder, for example "clearsight.learn.families".
         kind: the word for messages, for example "model family".
         extra: the extra named when an implementation's import fails.
+        not_keys: keys of the folder's files that are the room's own and no implementations.
 
     Example:
         >>> Registry("clearsight.evaluate.metrics", "metric").keys()  # doctest: +ELLIPSIS
@@ -39,6 +40,7 @@ class Registry:
     package: str
     kind: str
     extra: str = "all"
+    not_keys: frozenset[str] = frozenset()
 
     def keys(self) -> list[str]:
         """Return every key, sorted, importing no implementation.
@@ -82,7 +84,8 @@ class Registry:
         if spec is None or not spec.submodule_search_locations:
             raise ClearsightError(f"{self.package!r} is not a package, so it holds no keys.")
         stems = [item.name for item in pkgutil.iter_modules(spec.submodule_search_locations)]
-        return {stem.replace("_", "-"): stem for stem in stems if not stem.startswith("_")}
+        keys = {stem.replace("_", "-"): stem for stem in stems if not stem.startswith("_")}
+        return {key: stem for key, stem in keys.items() if key not in self.not_keys}
 
     @cached_property
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
@@ -100,7 +103,8 @@ class Registry:
     def folder(self) -> Path:
         """Return the folder that is the registry."""
         spec = importlib.util.find_spec(self.package)
-        assert spec is not None and spec.submodule_search_locations
+        assert spec is not None
+        assert spec.submodule_search_locations
         return Path(next(iter(spec.submodule_search_locations)))
 
 

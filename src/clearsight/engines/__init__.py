@@ -1,1 +1,1 @@
-"""Engines open a Bundle and return a Predictor: one file each; no torch."""
+"""Opens a Bundle and runs it: one file an engine; `open.py` is the way in."""
