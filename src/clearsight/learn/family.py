@@ -150,11 +150,13 @@ class Fitted(Protocol):
 class Family(Protocol):
     """A way to make a recognizer. Constructed with its configuration: `Compact(Compact.Config())`.
 
-    Class attributes: `Config` (strict, with defaults) and `capabilities`.
+    Class attributes: `Config` (strict, with defaults) and `capabilities`; `config` is what it was
+    constructed with.
     """
 
     Config: ClassVar[type[Config]]
     capabilities: ClassVar[Capabilities]
+    config: Any
 
     def __init__(self, config: Any) -> None:
         """Take the family's own configuration."""

@@ -1,0 +1,157 @@
+"""Turns what was learnt into a Bundle that has passed the parity gate."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearsight.core.bundle import CARD, MODEL, WEIGHTS, Bundle, write_bundle
+from clearsight.core.errors import MissingExtraError
+from clearsight.core.nouns import Predictor, Preprocessing, Scores
+from clearsight.core.seeds import generator
+from clearsight.data.cache import PixelCache
+from clearsight.data.dataset import Dataset, Quarantined
+from clearsight.learn.family import Fitted
+from clearsight.learn.golden import golden_files
+from clearsight.learn.parity import check_parity
+from clearsight.learn.settings import TrainSettings
+
+GATE_PICTURES = 64
+"""Validation pictures that the parity gate follows from their bytes to their label."""
+GOLDEN_PICTURES = 4
+RECORDED_PACKAGES = ("torch", "timm", "numpy", "onnx", "onnxruntime", "openvino", "pillow")
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """Everything a Bundle is made from.
+
+    Args:
+        classes: class names in label order.
+        family: key of the family.
+        fitted: the trained model.
+        preprocessing: what its pixels go through.
+        temperature: fitted on the validation part.
+        figures: validation figures for the manifest and card.
+        fingerprint: of the data.
+        settings: the resolved settings.
+        family_config: the family's resolved configuration.
+        val: the validation part, aligned with `val_cache` through `val_cache.kept`.
+        val_cache: its pixels as the trainer saw them.
+        val_logits: (n, classes) scores of `fitted` on them.
+        story: how it was trained and why so.
+        counts: pictures per part, quarantined, skipped.
+        quarantined: pictures that turned out damaged when they were decoded.
+    """
+
+    classes: tuple[str, ...]
+    family: str
+    fitted: Fitted
+    preprocessing: Preprocessing
+    temperature: float
+    figures: dict[str, Any]
+    fingerprint: str
+    settings: TrainSettings
+    family_config: dict[str, Any]
+    val: Dataset
+    val_cache: PixelCache
+    val_logits: Scores
+    story: dict[str, Any]
+    counts: dict[str, int]
+    quarantined: tuple[Quarantined, ...]
+
+
+def write_learnt(
+    path: Path,
+    learnt: Learnt,
+    predictors: Mapping[str, Callable[[Bundle], Predictor]],
+    card: Callable[[dict[str, Any]], str],
+) -> Bundle:
+    """Export, stage, check by every engine and only then put the Bundle in place.
+
+    Raises:
+        GateError: an engine disagrees with the trained model; no Bundle is written.
+        StorageError: an I/O failure; nothing is left behind.
+    """
+    model = learnt.fitted.onnx_model()
+    about = manifest_facts(learnt, model)
+    chosen = _gate_rows(learnt)
+
+    def gate(staged: Bundle) -> None:
+        check_parity(
+            staged,
+            reference=learnt.fitted.logits,
+            encoded=[learnt.val.encoded(int(learnt.val_cache.kept[row])) for row in chosen],
+            trained_pixels=np.asarray(learnt.val_cache.images[chosen]),
+            openers=predictors,
+        )
+
+    files = {
+        MODEL: model,
+        WEIGHTS: safetensors_bytes(learnt.fitted.weights()),
+        CARD: card(about | {"counts": learnt.counts, "story": learnt.story}).encode("utf-8"),
+        **golden_files(
+            np.asarray(learnt.val_cache.images[chosen[:GOLDEN_PICTURES]]),
+            learnt.val_logits[chosen[:GOLDEN_PICTURES]],
+        ),
+    }
+    return write_bundle(path, about, files, gate)
+
+
+def manifest_facts(learnt: Learnt, model: bytes) -> dict[str, Any]:
+    """Return every Manifest field but the file list."""
+    config = learnt.settings.model_dump(mode="json") | {"family": learnt.family_config}
+    return {
+        "id": hashlib.sha256(model + learnt.fingerprint.encode()).hexdigest()[:32],
+        "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "classes": learnt.classes,
+        "family": learnt.family,
+        "preprocessing": learnt.preprocessing.model_dump(),
+        "temperature": learnt.temperature,
+        "outputs": learnt.fitted.outputs,
+        "metrics": {"part": "val", **learnt.figures},
+        "data_fingerprint": learnt.fingerprint,
+        "seed": learnt.settings.seed,
+        "config": config,
+        "versions": versions(),
+        "weight_licences": [licence.model_dump() for licence in learnt.fitted.licences],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what took part."""
+    found = {"python": platform.python_version()}
+    for package in ("clearsight", *RECORDED_PACKAGES):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def safetensors_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return arrays in the safetensors format.
+
+    Raises:
+        MissingExtraError: safetensors is not installed.
+    """
+    try:
+        from safetensors.numpy import save
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("safetensors", "classical", "Writing a Bundle") from error
+    content: bytes = save({name: np.ascontiguousarray(value) for name, value in arrays.items()})
+    return content
+
+
+def _gate_rows(learnt: Learnt) -> NDArray[np.int64]:
+    rows = generator(learnt.settings.seed, "gate").permutation(len(learnt.val_cache.labels))
+    return rows[:GATE_PICTURES]

@@ -1,0 +1,133 @@
+"""The RUN folder: what `train` writes beside the Bundle, and how a killed run is recognised.
+
+RUN/run.json      settings, data path, state and, when finished, what was learnt
+RUN/splits.jsonl  every picture with its label and part, and every one left out with the reason
+RUN/bundle/       the Bundle; it appears only when it is complete and has passed the gate
+RUN/work/         checkpoints and pixel caches; removed when the Bundle is on disk
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clearsight.core.config import Config
+from clearsight.core.errors import DataError, StorageError, UsageError
+from clearsight.core.files import read_json, remove_litter, storage_errors, write_json, write_text
+from clearsight.data.dataset import Dataset
+from clearsight.learn.settings import TrainSettings
+
+
+class RunRecord(Config):
+    """RUN/run.json.
+
+    Args:
+        state: "training" until the Bundle is on disk, then "done".
+        data: absolute path of the data set.
+        fingerprint: of the data set's content, labels and parts.
+        settings: the resolved settings.
+        outcome: family, choice, seconds, validation figures; empty while training.
+    """
+
+    state: str
+    data: str
+    fingerprint: str
+    settings: TrainSettings
+    outcome: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and records of one RUN.
+
+    Args:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def work(self) -> Path:
+        """Checkpoints and caches of an unfinished training."""
+        return self.path / "work"
+
+    @property
+    def bundle(self) -> Path:
+        """Where the Bundle stands once it is complete."""
+        return self.path / "bundle"
+
+    def open(self, resume: bool) -> RunRecord | None:
+        """Make the folder ready and return the record of the run to resume, if any.
+
+        Raises:
+            UsageError: the folder is in use and `resume` was not asked for, or the other way.
+        """
+        record = self.read() if (self.path / "run.json").is_file() else None
+        if record is None and self.path.exists() and any(self.path.iterdir()):
+            raise UsageError(
+                f"{self.path} is not empty and holds no run. Choose another --out; nothing was changed."
+            )
+        if record is not None and not resume:
+            what = "a finished run" if record.state == "done" else "an unfinished run"
+            hint = "" if record.state == "done" else " or continue it with --resume"
+            raise UsageError(f"{self.path} holds {what}. Choose another --out{hint}.")
+        if record is None and resume:
+            raise UsageError(f"{self.path} holds no run to resume. Leave --resume out to start one.")
+        with storage_errors(self.path):
+            self.work.mkdir(parents=True, exist_ok=True)
+            remove_litter(self.path)
+        return record
+
+    def read(self) -> RunRecord:
+        """Read RUN/run.json.
+
+        Raises:
+            StorageError: it is damaged.
+        """
+        values = read_json(self.path / "run.json")
+        if not isinstance(values, dict):
+            raise StorageError(f"{self.path / 'run.json'} is damaged. Train again into a new folder.")
+        return RunRecord.parse(values)
+
+    def write(self, record: RunRecord) -> None:
+        """Write RUN/run.json crash-safely."""
+        write_json(self.path / "run.json", record.model_dump(mode="json"))
+
+    def write_splits(self, dataset: Dataset) -> None:
+        """Write RUN/splits.jsonl: one line a picture, found = used + quarantined + skipped."""
+        lines = [
+            {"name": sample.name, "label": _label(dataset, sample.label), "part": sample.part}
+            for sample in dataset.samples
+        ]
+        lines += [
+            {"name": item.name, "quarantined": item.reason, "detail": item.detail}
+            for item in dataset.quarantined
+        ]
+        lines += [{"name": item.name, "skipped": item.reason} for item in dataset.skipped]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        write_text(self.path / "splits.jsonl", text)
+
+    def finish(self, record: RunRecord) -> None:
+        """Mark the run as done and remove its work files."""
+        self.write(record)
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def check_same_data(record: RunRecord, fingerprint: str) -> None:
+    """Refuse to resume on other pictures.
+
+    Raises:
+        DataError: the data set is not what the run began with.
+    """
+    if record.fingerprint != fingerprint:
+        raise DataError(
+            f"{record.data} has changed since this run began, so it cannot be resumed to the same "
+            "weights. Restore the pictures, or start a new run with another --out."
+        )
+
+
+def _label(dataset: Dataset, label: int | None) -> str | None:
+    return None if label is None else dataset.classes[label]

@@ -1,0 +1,45 @@
+"""What a training is asked to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from clearsight.core.config import Config
+
+DEFAULT_TIME_S = 600.0
+
+
+class SplitSettings(Config):
+    """Shares of pictures without a part of their own that go to validation and test."""
+
+    val: float = Field(default=0.1, gt=0, lt=0.5)
+    test: float = Field(default=0.1, ge=0, lt=0.5)
+
+
+class TrainSettings(Config):
+    """Everything that decides a training; stored resolved in RUN/run.json and in the Bundle.
+
+    Args:
+        model: "auto", a family's key, or a timm model name.
+        seed: same seed, same weights on CPU (with `epochs`; a time budget depends on the clock).
+        time_s: seconds from the start of the command until the Bundle is on disk.
+        epochs: passes over the training part; with both, whichever ends first.
+        family: the chosen family's own configuration.
+        split: how pictures without a part are divided.
+    """
+
+    model: str = "auto"
+    seed: int = Field(default=0, ge=0)
+    time_s: float | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    family: dict[str, Any] = {}
+    split: SplitSettings = SplitSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_budget(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("time_s") and not values.get("epochs"):
+            return {**values, "time_s": DEFAULT_TIME_S}
+        return values
