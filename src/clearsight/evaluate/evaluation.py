@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,14 @@ class ClassScore:
 
     Args:
         precision, recall, f1: in [0, 1]; None where it is undefined.
+        recall_ci: the recall's 95 % Wilson interval.
         n: pictures of this class.
         predicted: pictures that were taken for this class.
     """
 
     precision: float | None
     recall: float | None
+    recall_ci: tuple[float, float]
     f1: float | None
     n: int
     predicted: int
@@ -78,6 +80,22 @@ class Case:
     predicted: str
     score: float
     truth_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How often one class was taken for another.
+
+    Args:
+        truth, predicted: class names.
+        n: pictures of `truth` that were taken for `predicted`.
+        of: pictures of `truth`.
+    """
+
+    truth: str
+    predicted: str
+    n: int
+    of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +148,46 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `clearsight evaluate --json` prints (DESIGN's field names)."""
-        raise NotImplementedError
+        accuracy = self.measures["accuracy"]
+        figures = {key.replace("-", "_"): item for key, item in self.measures.items()}
+        return {
+            "n": self.n,
+            "accuracy": accuracy.value,
+            "accuracy_ci": [accuracy.low, accuracy.high],
+            **{key: item.value for key, item in figures.items()},
+            "intervals": {key: [item.low, item.high] for key, item in figures.items()},
+            "per_class": {name: _plain(item) for name, item in self.per_class.items()},
+            "conformal": {},
+            "classes": list(self.classes),
+            "confusion_matrix": self.confusion.tolist(),
+            "reliability": [_plain(item) for item in self.reliability],
+            "temperature": self.temperature,
+            "found": self.found,
+            "used": self.n,
+            "quarantined": [_plain(item) for item in self.quarantined],
+            "skipped": [_plain(item) for item in self.skipped],
+            "mistakes": [_plain(item) for item in self.mistakes],
+            "seconds": self.seconds,
+        }
+
+    def confusions(self) -> list[Confusion]:
+        """Return which class is taken for which other, most pictures first."""
+        wrong = self.confusion - np.diag(np.diag(self.confusion))
+        rows, columns = np.nonzero(wrong)
+        counts = wrong[rows, columns]
+        order = np.lexsort((columns, rows, -counts))
+        totals = self.confusion.sum(axis=1)
+        return [
+            Confusion(
+                truth=self.classes[rows[i]],
+                predicted=self.classes[columns[i]],
+                n=int(counts[i]),
+                of=int(totals[rows[i]]),
+            )
+            for i in order
+        ]
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    values = asdict(item)
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}

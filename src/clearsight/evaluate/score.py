@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from clearsight.core.nouns import Predictor
+import difflib
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearsight.core.errors import DataError, ImageError
+from clearsight.core.nouns import ImageHWC, Predictor, Scores
 from clearsight.core.progress import Progress, Silent
+from clearsight.core.registry import Registry
 from clearsight.data.dataset import Dataset
-from clearsight.evaluate.evaluation import Evaluation
+from clearsight.evaluate.evaluation import Bin, Case, ClassScore, Evaluation, LeftOut, Measure
+from clearsight.evaluate.intervals import bootstrap, wilson
+from clearsight.evaluate.metric import Metric
+from clearsight.evaluate.reliability import reliability, untempered
+from clearsight.evaluate.scored import Scored
+
+METRICS = Registry("clearsight.evaluate.metrics", "metric")
+BATCH_BYTES = 16 * 1024 * 1024
+BATCH_IMAGES = 256
+THREADS = 4
+MISTAKES = 24
+SUCCESSES = 12
+
+Batch = list[tuple[int, ImageHWC | ImageError]]
 
 
 def evaluate(
@@ -14,17 +39,206 @@ def evaluate(
     progress: Progress | None = None,
     *,
     temperature: float | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """Score every labelled picture of a data set and return every figure with its interval.
+
+    Pictures that cannot be decoded are quarantined by name, pictures without a label skipped by
+    name, and the rest scored: found = n + quarantined + skipped.
 
     Args:
         predictor: an opened recognizer.
         dataset: pictures with labels; classes are matched to the recognizer's by name.
-        progress: told of each batch.
-        temperature: the recognizer's own (Bundle manifest); shows the calibration without it too.
+        progress: told of each batch; None is silent.
+        temperature: the recognizer's own (Bundle manifest), to show the calibration without it.
+        seed: fixes the bootstrap's draws.
 
     Raises:
-        DataError: no labelled picture, or a class that the recognizer does not know.
+        DataError: no labelled picture that can be decoded, or a class that the recognizer does
+            not know.
     """
-    progress = progress or Silent()
-    raise NotImplementedError
+    began = time.monotonic()
+    classes = tuple(predictor.classes)
+    columns = _match(classes, dataset)
+    labelled = [i for i, sample in enumerate(dataset.samples) if sample.label is not None]
+    skipped = [LeftOut(item.name, item.reason) for item in dataset.skipped]
+    skipped += [LeftOut(s.name, "unlabelled") for s in dataset.samples if s.label is None]
+    quarantined = [LeftOut(q.name, q.reason, q.detail) for q in dataset.quarantined]
+    rows, kept = _infer(predictor, dataset, labelled, progress or Silent(), quarantined)
+    if not kept:
+        raise DataError(
+            f"{dataset.root} holds no labelled picture that can be scored: "
+            f"{len(quarantined)} quarantined, {len(skipped)} skipped. Run 'clearsight check' on it."
+        )
+    labels = np.array([columns[dataset.samples[i].label or 0] for i in kept], dtype=np.int64)
+    scored = Scored(np.concatenate(rows), labels)
+    return Evaluation(
+        classes=classes,
+        n=scored.n,
+        quarantined=tuple(quarantined),
+        skipped=tuple(skipped),
+        measures=measure(scored, seed),
+        per_class=_per_class(scored, classes),
+        confusion=scored.confusion,
+        reliability=reliability(scored.confidence, scored.correct),
+        reliability_before=() if temperature is None else _before(scored, temperature),
+        temperature=temperature,
+        mistakes=_mistakes(scored, classes, dataset, kept),
+        successes=_successes(scored, classes, dataset, kept),
+        seconds=time.monotonic() - began,
+    )
+
+
+def measure(scored: Scored, seed: int = 0) -> dict[str, Measure]:
+    """Return every registered metric with its interval, by key.
+
+    Args:
+        scored: the pictures.
+        seed: fixes the bootstrap's draws.
+    """
+    metrics: dict[str, Metric] = {key: METRICS.load(key) for key in METRICS.keys()}  # noqa: SIM118
+    ends = {key: item.interval(scored) for key, item in metrics.items() if item.interval}
+    ends |= bootstrap(scored, {k: item for k, item in metrics.items() if k not in ends}, seed)
+    return {key: Measure(item(scored), *ends[key], scored.n) for key, item in metrics.items()}
+
+
+def _match(classes: Sequence[str], dataset: Dataset) -> dict[int, int]:
+    """Return the recognizer's column for each of the data set's labels that occur, by name."""
+    place = {name: column for column, name in enumerate(classes)}
+    occurring = sorted({s.label for s in dataset.samples if s.label is not None})
+    unknown = [dataset.classes[label] for label in occurring if dataset.classes[label] not in place]
+    if unknown:
+        raise DataError(
+            f"{dataset.root} has {len(unknown)} of {len(occurring)} classes that the recognizer "
+            f"does not know: {'; '.join(_hint(name, classes) for name in unknown[:10])}"
+            f"{' ...' if len(unknown) > 10 else ''}. It knows {len(classes)}: "
+            f"{', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}. "
+            "Rename or remove these folders, or train again with them."
+        )
+    return {label: place[dataset.classes[label]] for label in occurring}
+
+
+def _hint(name: str, classes: Sequence[str]) -> str:
+    folded = {known.casefold(): known for known in classes}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f"{name!r} (nearest: {folded[close[0]]!r})" if close else repr(name)
+
+
+def _infer(
+    predictor: Predictor,
+    dataset: Dataset,
+    indices: list[int],
+    progress: Progress,
+    quarantined: list[LeftOut],
+) -> tuple[list[Scores], list[int]]:
+    """Return probability rows and the indices they belong to; add what fails to `quarantined`."""
+    rows: list[Scores] = []
+    kept: list[int] = []
+    progress.start("evaluate", len(indices), "images")
+    try:
+        for batch in _decoded(predictor, dataset, indices):
+            good = [(i, item) for i, item in batch if not isinstance(item, ImageError)]
+            for i, item in batch:
+                if isinstance(item, ImageError):
+                    name = dataset.samples[i].name
+                    quarantined.append(LeftOut(name, item.reason, item.detail))
+                    progress.say("quarantined", path=name, reason=item.reason)
+            if good:
+                rows.append(predictor.probabilities(np.stack([item for _, item in good])))
+                kept += [i for i, _ in good]
+            progress.advance(len(batch))
+    finally:
+        progress.finish()
+    return rows, kept
+
+
+def _decoded(predictor: Predictor, dataset: Dataset, indices: list[int]) -> Iterator[Batch]:
+    """Yield prepared pictures in order, decoded by threads a few batches ahead."""
+    shape = predictor.preprocessing
+    fitting = BATCH_BYTES // (shape.height * shape.width * shape.channels)
+    size = max(1, min(BATCH_IMAGES, fitting))
+    threads = min(THREADS, os.cpu_count() or 1)
+    waiting: deque[Future[Batch]] = deque()
+    with ThreadPoolExecutor(threads, "decode") as pool:
+        try:
+            for start in range(0, len(indices), size):
+                part = indices[start : start + size]
+                waiting.append(pool.submit(_decode, predictor, dataset, part))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _decode(predictor: Predictor, dataset: Dataset, indices: list[int]) -> Batch:
+    return [(i, _prepare(predictor, dataset, i)) for i in indices]
+
+
+def _prepare(predictor: Predictor, dataset: Dataset, index: int) -> ImageHWC | ImageError:
+    try:
+        return predictor.prepare(dataset.encoded(index))
+    except ImageError as error:
+        return error
+
+
+def _per_class(scored: Scored, classes: Sequence[str]) -> dict[str, ClassScore]:
+    found = {}
+    for column, name in enumerate(classes):
+        hits, n = int(scored.hits[column]), int(scored.support[column])
+        predicted = int(scored.predictions[column])
+        found[name] = ClassScore(
+            precision=hits / predicted if predicted else None,
+            recall=hits / n if n else None,
+            recall_ci=wilson(hits, n),
+            f1=2 * hits / (n + predicted) if n + predicted else None,
+            n=n,
+            predicted=predicted,
+        )
+    return found
+
+
+def _before(scored: Scored, temperature: float) -> tuple[Bin, ...]:
+    raw = Scored(untempered(scored.probabilities, temperature), scored.labels)
+    return reliability(raw.confidence, raw.correct)
+
+
+def _mistakes(
+    scored: Scored, classes: Sequence[str], dataset: Dataset, kept: list[int]
+) -> tuple[Case, ...]:
+    wrong = np.flatnonzero(~scored.correct)
+    order = wrong[np.argsort(-scored.confidence[wrong], kind="stable")]
+    return _cases(order[:MISTAKES], scored, classes, dataset, kept)
+
+
+def _successes(
+    scored: Scored, classes: Sequence[str], dataset: Dataset, kept: list[int]
+) -> tuple[Case, ...]:
+    """Return the surest right answer of each of a few classes, spread evenly over the list."""
+    right = np.flatnonzero(scored.correct)
+    order = right[np.argsort(-scored.confidence[right], kind="stable")]
+    _, first = np.unique(scored.labels[order], return_index=True)
+    chosen = np.linspace(0, len(first) - 1, min(SUCCESSES, len(first))).round().astype(np.int64)
+    return _cases(order[first[chosen]], scored, classes, dataset, kept)
+
+
+def _cases(
+    rows: NDArray[np.int64],
+    scored: Scored,
+    classes: Sequence[str],
+    dataset: Dataset,
+    kept: list[int],
+) -> tuple[Case, ...]:
+    return tuple(
+        Case(
+            index=kept[row],
+            name=dataset.samples[kept[row]].name,
+            truth=classes[scored.labels[row]],
+            predicted=classes[scored.predicted[row]],
+            score=float(scored.confidence[row]),
+            truth_score=float(scored.truth_probability[row]),
+        )
+        for row in rows
+    )

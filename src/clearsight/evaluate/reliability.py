@@ -1,0 +1,48 @@
+"""The reliability diagram's bins: what a score promises and what came true."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearsight.core.nouns import Scores
+from clearsight.evaluate.evaluation import Bin
+
+BINS = 15
+
+
+def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """Return the non-empty ones of 15 bins of equal width; a bin is (low, high].
+
+    Args:
+        confidence: (n,) best class's probability, in [0, 1].
+        correct: (n,) whether the best class is the true one.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
+    """
+    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    sums = np.bincount(place, weights=confidence, minlength=BINS)
+    rights = np.bincount(place, weights=correct, minlength=BINS)
+    return tuple(
+        Bin(i / BINS, (i + 1) / BINS, int(n), float(sums[i] / n), float(rights[i] / n))
+        for i, n in enumerate(counts)
+        if n
+    )
+
+
+def untempered(probabilities: Scores, temperature: float) -> Scores:
+    """Return the probabilities as they were before their logits were divided by `temperature`.
+
+    softmax(z) is proportional to softmax(z / T) ** T.
+
+    Args:
+        probabilities: (n, k) calibrated.
+        temperature: > 0, what the logits were divided by.
+
+    Returns:
+        (n, k) float32, rows sum to 1.
+    """
+    shares = probabilities / probabilities.max(axis=1, keepdims=True)
+    powers = np.power(shares, np.float32(temperature))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
