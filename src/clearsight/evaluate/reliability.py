@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from clearsight.core.nouns import Scores
-from clearsight.evaluate.evaluation import Bin
 
 BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """One bar of the reliability diagram.
+
+    Args:
+        low, high: the bin's range of scores; `high` belongs to it, `low` does not.
+        n: pictures whose best score falls in it.
+        confidence: their mean best score.
+        accuracy: the fraction of them that is right.
+    """
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
 
 
 def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> tuple[Bin, ...]:

@@ -15,15 +15,12 @@ from numpy.typing import NDArray
 from clearsight.core.errors import DataError, ImageError
 from clearsight.core.nouns import ImageHWC, Predictor, Scores
 from clearsight.core.progress import Progress, Silent
-from clearsight.core.registry import Registry
 from clearsight.data.dataset import Dataset
-from clearsight.evaluate.evaluation import Bin, Case, ClassScore, Evaluation, LeftOut, Measure
-from clearsight.evaluate.intervals import bootstrap, wilson
-from clearsight.evaluate.metric import Metric
-from clearsight.evaluate.reliability import reliability, untempered
+from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut
+from clearsight.evaluate.figures import figures
+from clearsight.evaluate.reliability import Bin, reliability, untempered
 from clearsight.evaluate.scored import Scored
 
-METRICS = Registry("clearsight.evaluate.metrics", "metric")
 BATCH_BYTES = 16 * 1024 * 1024
 BATCH_IMAGES = 256
 THREADS = 4
@@ -73,13 +70,9 @@ def evaluate(
     labels = np.array([columns[dataset.samples[i].label or 0] for i in kept], dtype=np.int64)
     scored = Scored(np.concatenate(rows), labels)
     return Evaluation(
-        classes=classes,
-        n=scored.n,
+        figures=figures(scored, classes, seed),
         quarantined=tuple(quarantined),
         skipped=tuple(skipped),
-        measures=measure(scored, seed),
-        per_class=_per_class(scored, classes),
-        confusion=scored.confusion,
         reliability=reliability(scored.confidence, scored.correct),
         reliability_before=() if temperature is None else _before(scored, temperature),
         temperature=temperature,
@@ -87,19 +80,6 @@ def evaluate(
         successes=_successes(scored, classes, dataset, kept),
         seconds=time.monotonic() - began,
     )
-
-
-def measure(scored: Scored, seed: int = 0) -> dict[str, Measure]:
-    """Return every registered metric with its interval, by key.
-
-    Args:
-        scored: the pictures.
-        seed: fixes the bootstrap's draws.
-    """
-    metrics: dict[str, Metric] = {key: METRICS.load(key) for key in METRICS.keys()}  # noqa: SIM118
-    ends = {key: item.interval(scored) for key, item in metrics.items() if item.interval}
-    ends |= bootstrap(scored, {k: item for k, item in metrics.items() if k not in ends}, seed)
-    return {key: Measure(item(scored), *ends[key], scored.n) for key, item in metrics.items()}
 
 
 def _match(classes: Sequence[str], dataset: Dataset) -> dict[int, int]:
@@ -182,22 +162,6 @@ def _prepare(predictor: Predictor, dataset: Dataset, index: int) -> ImageHWC | I
         return predictor.prepare(dataset.encoded(index))
     except ImageError as error:
         return error
-
-
-def _per_class(scored: Scored, classes: Sequence[str]) -> dict[str, ClassScore]:
-    found = {}
-    for column, name in enumerate(classes):
-        hits, n = int(scored.hits[column]), int(scored.support[column])
-        predicted = int(scored.predictions[column])
-        found[name] = ClassScore(
-            precision=hits / predicted if predicted else None,
-            recall=hits / n if n else None,
-            recall_ci=wilson(hits, n),
-            f1=2 * hits / (n + predicted) if n + predicted else None,
-            n=n,
-            predicted=predicted,
-        )
-    return found
 
 
 def _before(scored: Scored, temperature: float) -> tuple[Bin, ...]:
