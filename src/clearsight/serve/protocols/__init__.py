@@ -1,1 +1,49 @@
-"""Protocols the service speaks: one file each; the file name is the key."""
+"""Ways into the service: one file a protocol; all share one Service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from clearsight.core.registry import Registry
+
+if TYPE_CHECKING:
+    from clearsight.core.nouns import Prediction
+    from clearsight.serve.http_messages import Handler
+    from clearsight.serve.service import Service
+
+PROTOCOLS = Registry("clearsight.serve.protocols", "protocol", extra="all")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request of a protocol, as plain data, for clients, tests and documentation.
+
+    Args:
+        method: HTTP method.
+        target: path and query.
+        content_type: of the body; empty where none is sent.
+        body: everything that follows the head.
+    """
+
+    method: str
+    target: str
+    content_type: str
+    body: bytes
+
+
+class HttpProtocol(Protocol):
+    """What a file in this folder defines: constructed with the Service, it gives routes."""
+
+    def __init__(self, service: Service) -> None: ...
+
+    def routes(self) -> dict[str, dict[str, Handler]]:
+        """Return a handler by path and method."""
+
+    @staticmethod
+    def exchanges(encoded: bytes, top: int, model: str) -> dict[str, Exchange]:
+        """Return, for every way a picture can be sent, the request that sends it."""
+
+    @staticmethod
+    def prediction(body: bytes) -> Prediction:
+        """Read the Prediction out of a successful answer to one of `exchanges`."""

@@ -1,0 +1,145 @@
+"""uvicorn with the bounds it lacks: time and size of a request's head, time of an idle connection,
+and a stop that says "not ready" before it closes the door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from clearsight.serve.service import Service, ServiceLimits
+
+HEAD_BYTES = 64 * 1024
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def bounded_protocol(limits: ServiceLimits) -> type[HttpToolsProtocol]:
+    """Return uvicorn's HTTP protocol with a bound on the head's size and on the time it takes."""
+
+    class BoundedHttp(HttpToolsProtocol):
+        _head_bytes = 0
+        _in_head = True
+        _timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._timer = self.loop.call_later(limits.header_s, self._late)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_timer()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self._in_head:
+                self._head_bytes += len(data)
+                if self._timer is None:
+                    self._timer = self.loop.call_later(limits.header_s, self._late)
+            super().data_received(data)
+            # what came with the head's end may be body: only an unfinished head counts
+            if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(b"431 Request Header Fields Too Large", b"head-too-large")
+
+        def on_message_begin(self) -> None:
+            self._in_head = True
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._in_head = False
+            self._head_bytes = 0
+            self._stop_timer()
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            super().on_message_complete()
+            self._in_head = True
+
+        def _late(self) -> None:
+            self._timer = None
+            if not self.transport.is_closing():
+                self._refuse(b"408 Request Timeout", b"head-too-slow")
+
+        def _refuse(self, status: bytes, slug: bytes) -> None:
+            body = b'{"type":"urn:clearsight:problem:%s","title":"%s","status":%s}' % (
+                slug,
+                status[4:],
+                status[:3],
+            )
+            self.transport.write(
+                b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (status, len(body), body)
+            )
+            self.transport.close()
+
+        def _stop_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    return BoundedHttp
+
+
+class HttpServer(uvicorn.Server):
+    """Runs one ASGI application until a stop is asked for.
+
+    Args:
+        app: from `app.build_app`.
+        service: its service; told to be not ready as soon as a stop is asked for.
+        on_ready: called once when requests are taken.
+    """
+
+    def __init__(self, app: Any, service: Service, on_ready: Callable[[], None]) -> None:
+        limits = service.limits
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=bounded_protocol(limits),
+                ws="none",
+                loop="auto",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=max(1, int(limits.idle_s)),
+                timeout_graceful_shutdown=max(1, int(limits.drain_s)),
+            )
+        )
+        self.service, self._on_ready = service, on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    def stop(self) -> None:
+        """Ask for a graceful stop from the event loop; a second call ends at once."""
+        if not self.service.ready:
+            self.should_exit = self.force_exit = True
+            return
+        self.service.ready = False
+        asyncio.get_running_loop().call_later(self.service.limits.linger_s, self._close_door)
+
+    def _close_door(self) -> None:
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Turn SIGINT and SIGTERM into `stop`; a stop that was asked for is a success."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)

@@ -1,0 +1,20 @@
+"""The service's log: one JSON line an event on stderr; no picture, file name or address in it."""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+
+
+def failure(event: str, error: BaseException, **fields: str) -> None:
+    """Log something that should not have happened, with its cause."""
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    logger.error(event, cause=f"{type(error).__name__}: {error}", **fields)
