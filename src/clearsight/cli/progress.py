@@ -80,7 +80,9 @@ class BarProgress:
         if not sys.stderr.isatty():
             done = self._bars.tasks[-1]
             amount = f"{done.completed:,.0f} {done.fields['unit']}"
-            print(f"{self._name}: {amount} in {done.elapsed or 0:.1f} s {self._note}", file=sys.stderr)
+            print(
+                f"{self._name}: {amount} in {done.elapsed or 0:.1f} s {self._note}", file=sys.stderr
+            )
         self._bars.update(self._task, completed=self._bars.tasks[-1].total)
         self._bars.stop_task(self._task)
         self._task = None

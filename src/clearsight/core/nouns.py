@@ -85,6 +85,9 @@ class Predictor(Protocol):
     def probabilities(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return calibrated probabilities (n, classes) float32 of prepared pictures."""
 
+    def prediction(self, probabilities: Scores, top: int = 5) -> Prediction:
+        """Return the best labels of one row of `probabilities` (classes,)."""
+
     def recognize(self, encoded: bytes, top: int = 5) -> Prediction:
         """Decode, prepare and recognize one encoded picture."""
 

@@ -75,7 +75,9 @@ class RunFolder:
             hint = "" if record.state == "done" else " or continue it with --resume"
             raise UsageError(f"{self.path} holds {what}. Choose another --out{hint}.")
         if record is None and resume:
-            raise UsageError(f"{self.path} holds no run to resume. Leave --resume out to start one.")
+            raise UsageError(
+                f"{self.path} holds no run to resume. Leave --resume out to start one."
+            )
         with storage_errors(self.path):
             self.work.mkdir(parents=True, exist_ok=True)
             remove_litter(self.path)
@@ -89,7 +91,9 @@ class RunFolder:
         """
         values = read_json(self.path / "run.json")
         if not isinstance(values, dict):
-            raise StorageError(f"{self.path / 'run.json'} is damaged. Train again into a new folder.")
+            raise StorageError(
+                f"{self.path / 'run.json'} is damaged. Train again into a new folder."
+            )
         return RunRecord.parse(values)
 
     def write(self, record: RunRecord) -> None:
@@ -117,15 +121,16 @@ class RunFolder:
 
 
 def check_same_data(record: RunRecord, fingerprint: str) -> None:
-    """Refuse to resume on other pictures.
+    """Refuse to resume or score on pictures that are not those the run began with.
 
     Raises:
         DataError: the data set is not what the run began with.
     """
     if record.fingerprint != fingerprint:
         raise DataError(
-            f"{record.data} has changed since this run began, so it cannot be resumed to the same "
-            "weights. Restore the pictures, or start a new run with another --out."
+            f"{record.data} has changed since this run began: its pictures, labels or parts differ, "
+            "so the held-out part is not the same. Restore the pictures, name other DATA, or start "
+            "a new run with another --out."
         )
 
 

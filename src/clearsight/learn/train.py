@@ -1,4 +1,4 @@
-"""From a data set to a verified Bundle: split, choose, cache, fit, calibrate, export, gate, write."""
+"""From a data set to a verified Bundle: split, choose, cache, fit, calibrate, gate, write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clearsight.core.calibration import fit_temperature, softmax
 from clearsight.core.durations import text as duration_text
 from clearsight.core.errors import DataError
 from clearsight.core.nouns import Predictor, Preprocessing, Scores
-from clearsight.core.progress import Progress
+from clearsight.core.progress import Progress, Silent
 from clearsight.core.seeds import generator
 from clearsight.data.cache import PixelCache, build_cache
 from clearsight.data.dataset import Dataset, read_dataset
@@ -148,6 +148,45 @@ def train(
     return TrainResult(out, bundle, learnt.family, seconds, best.figures)
 
 
+def plan(data: Path, settings: TrainSettings) -> dict[str, Any]:
+    """Return what `train` would do with this data; nothing is written.
+
+    Raises:
+        DataError, UnknownKeyError, ConfigError: as `train` would.
+    """
+    dataset = split(read_dataset(data), settings.seed, _fractions(settings))
+    _, facts = _usable(dataset, settings, Silent())
+    steps = []
+    for candidate in _candidates(settings, facts):
+        make = FAMILIES.load(candidate.key)
+        family: Family = make(make.Config.parse(candidate.config))
+        steps.append(
+            {
+                "family": candidate.key,
+                "reason": candidate.reason,
+                "input": family.preprocessing(facts).model_dump(),
+                "config": family.config.model_dump(mode="json"),
+            }
+        )
+    return {
+        "counts": _counts(dataset),
+        "classes": list(dataset.classes),
+        "settings": settings.model_dump(mode="json"),
+        "candidates": steps,
+    }
+
+
+def split_as_trained(dataset: Dataset, record: RunRecord) -> Dataset:
+    """Split a data set exactly as the run did.
+
+    Raises:
+        DataError: the data set has changed since.
+    """
+    divided = split(dataset, record.settings.seed, _fractions(record.settings))
+    check_same_data(record, fingerprint(divided))
+    return divided
+
+
 def _finished(folder: RunFolder, record: RunRecord) -> TrainResult:
     from clearsight.core.bundle import open_bundle
 
@@ -167,7 +206,7 @@ def _fractions(settings: TrainSettings) -> tuple[float, float, float]:
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:
-    counts = {part: 0 for part in ("train", "val", "test")}
+    counts = dict.fromkeys(("train", "val", "test"), 0)
     for sample in dataset.samples:
         if sample.part is not None:
             counts[sample.part] += 1
@@ -179,7 +218,9 @@ def _counts(dataset: Dataset) -> dict[str, int]:
 
 
 def _say_found(dataset: Dataset, progress: Progress) -> None:
-    progress.say(f"Found {dataset.found} files", **_counts(dataset) | {"classes": len(dataset.classes)})
+    progress.say(
+        f"Found {dataset.found} files", **_counts(dataset) | {"classes": len(dataset.classes)}
+    )
     for item in dataset.quarantined[:10]:
         progress.say(f"Quarantined {item.name}", reason=item.reason)
     if len(dataset.quarantined) > 10:
@@ -279,11 +320,12 @@ def named(model: str, config: dict[str, Any]) -> Candidate:
     Raises:
         UnknownKeyError: neither; the message lists the nearest names.
     """
-    if model in FAMILIES.keys():
+    families = FAMILIES.keys()
+    if model in families:
         return Candidate(key=model, config=config, share_of_time=1.0, reason="asked for")
     from clearsight.learn.families.timm import check_name
 
-    check_name(model, also=FAMILIES.keys())
+    check_name(model, also=families)
     return Candidate(
         key="timm", config={"name": model, **config}, share_of_time=1.0, reason="asked for"
     )

@@ -1,0 +1,42 @@
+"""`clearsight evaluate RUN [DATA]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clearsight.cli.options import AsJson, EngineName, Quiet, Run, progress_of, show
+
+
+def evaluate(
+    run: Run,
+    data: Annotated[
+        Path | None, typer.Argument(help="Default: the test part of what RUN was trained on.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The report; default RUN/report.html.")
+    ] = None,
+    engine: EngineName = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a recognizer on held-out pictures and write the report."""
+    from clearsight import api
+
+    with progress_of(quiet) as progress:
+        evaluation, report = api.evaluate_run(run, data, out, engine=engine, progress=progress)
+    figures = evaluation.to_json()
+    low, high = figures["accuracy_ci"]
+    show(
+        as_json,
+        {**figures, "report": str(report)},
+        [
+            f"Accuracy {figures['accuracy']:.4f} (95 % CI {low:.4f}-{high:.4f}, n {figures['n']}), "
+            f"balanced {figures['balanced_accuracy']:.4f}, macro F1 {figures['macro_f1']:.4f}, "
+            f"worst class recall {figures['worst_class_recall']:.4f}",
+            f"Log-loss {figures['log_loss']:.4f}, calibration error {figures['ece']:.4f}",
+            f"Report: {report}",
+        ],
+    )

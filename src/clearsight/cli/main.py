@@ -1,0 +1,106 @@
+"""`clearsight`: one small file a verb, imported only when the verb is used."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+
+STARTED = time.monotonic()
+
+import click  # noqa: E402
+import typer  # noqa: E402
+from typer.core import TyperGroup  # noqa: E402
+
+from clearsight.core.errors import ClearsightError, nearest  # noqa: E402
+
+VERBS = {
+    "check": "Look a data set over before training.",
+    "train": "Train a recognizer from a folder of labelled images.",
+    "evaluate": "Score a recognizer on held-out pictures and write the report.",
+    "predict": "Recognize files and folders into a table.",
+    "serve": "Serve recognizers over HTTP, with a page to try them.",
+    "doctor": "Say what is installed, usable and missing, and how to get it.",
+    "demo": "The whole road on real pictures: check, train, evaluate, serve.",
+}
+
+
+class LazyVerbs(TyperGroup):
+    """Imports a verb's file only when that verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every verb in the order of the road."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return one verb's command; for the overview a stand-in that imports nothing."""
+        if cmd_name not in VERBS:
+            return None
+        if ctx.resilient_parsing or _overview(sys.argv[1:]):
+            return click.Command(cmd_name, help=VERBS[cmd_name])
+        module = importlib.import_module(f"clearsight.cli.{cmd_name}")
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(name=cmd_name, help=VERBS[cmd_name])(getattr(module, cmd_name))
+        return typer.main.get_command(app)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve the verb, or fail naming the nearest one."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"Unknown command {args[0]!r}.{nearest(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=LazyVerbs,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from clearsight import __version__
+
+        print(f"clearsight {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """Turn a folder of labelled images into a recognizer you can trust, and run it as a service."""
+
+
+def main() -> None:
+    """Run the command line; exit codes: 0 ok, 1 failed, 2 usage, 3 a gate was not met."""
+    try:
+        app()
+    except ClearsightError as error:
+        _report(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _report(error: ClearsightError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+
+
+def _overview(args: list[str]) -> bool:
+    return not args or args[0] in ("-h", "--help")

@@ -1,0 +1,153 @@
+"""Recognizes many files: decode in threads, infer in batches, one row a file, errors named."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearsight.core.errors import ImageError, UsageError
+from clearsight.core.nouns import ImageHWC, Prediction, Predictor
+from clearsight.core.progress import Progress, Silent
+from clearsight.data.decode import read_encoded
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+)
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was recognized in one file.
+
+    Args:
+        path: the file as it was given.
+        prediction: None when the file is no usable picture.
+        error: why not; None when it is.
+    """
+
+    path: str
+    prediction: Prediction | None
+    error: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return DESIGN's fields: path, label, score, scores, accepted, error."""
+        if self.prediction is None:
+            empty = dict.fromkeys(("label", "score", "scores", "accepted"))
+            return {"path": self.path, **empty, "error": self.error}
+        found = self.prediction
+        return {
+            "path": self.path,
+            "label": found.label,
+            "score": found.score,
+            "scores": dict(zip(found.labels, found.scores, strict=True)),
+            "accepted": found.accepted,
+            "error": None,
+        }
+
+    def line(self) -> str:
+        """Return one line for a person."""
+        if self.prediction is None:
+            return f"{self.path}: error: {self.error}"
+        pairs = zip(self.prediction.labels, self.prediction.scores, strict=True)
+        best = ", ".join(f"{label} {score:.3f}" for label, score in list(pairs)[:3])
+        return f"{self.path}: {best}{'' if self.prediction.accepted else ' (not sure)'}"
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
+    """Return the files meant: a file stands for itself, a folder for every picture below it.
+
+    Args:
+        paths: files and folders. Below a folder, files with a picture's suffix count; hidden
+            files and folders do not.
+
+    Raises:
+        UsageError: a path that does not exist, or no picture at all.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(_below(path))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UsageError(f"{path} does not exist. Give pictures or folders of pictures.")
+    if not found:
+        raise UsageError(
+            f"No picture in {', '.join(map(str, paths))}. Looked for {', '.join(sorted(SUFFIXES))}."
+        )
+    return found
+
+
+def recognize_files(
+    predictor: Predictor, files: Sequence[Path], top: int | None = None, progress: Progress | None = None
+) -> Iterator[Row]:
+    """Yield one row a file, in order; a damaged file becomes a row with an error.
+
+    Args:
+        predictor: an opened recognizer.
+        files: the pictures.
+        top: how many labels a row; None gives every class.
+        progress: told of each batch.
+    """
+    progress = progress or Silent()
+    progress.start("predict", len(files), "images")
+    threads = os.cpu_count() or 1
+    waiting: deque[tuple[Sequence[Path], Future[list[ImageHWC | ImageError]]]] = deque()
+    with ThreadPoolExecutor(threads, "decode") as pool:
+        for start in range(0, len(files), BATCH):
+            part = files[start : start + BATCH]
+            waiting.append((part, pool.submit(_prepare_all, predictor, part)))
+            if len(waiting) > threads:
+                yield from _rows(predictor, *_next(waiting), top)
+                progress.advance(BATCH)
+        while waiting:
+            batch, images = _next(waiting)
+            yield from _rows(predictor, batch, images, top)
+            progress.advance(len(batch))
+    progress.finish()
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield Path(root, name)
+
+
+def _next(
+    waiting: deque[tuple[Sequence[Path], Future[list[ImageHWC | ImageError]]]],
+) -> tuple[Sequence[Path], list[ImageHWC | ImageError]]:
+    files, future = waiting.popleft()
+    return files, future.result()
+
+
+def _prepare_all(predictor: Predictor, files: Sequence[Path]) -> list[ImageHWC | ImageError]:
+    return [_prepare(predictor, file) for file in files]
+
+
+def _prepare(predictor: Predictor, file: Path) -> ImageHWC | ImageError:
+    try:
+        return predictor.prepare(read_encoded(file))
+    except ImageError as error:
+        return error
+
+
+def _rows(
+    predictor: Predictor, files: Sequence[Path], images: list[ImageHWC | ImageError], top: int | None
+) -> Iterator[Row]:
+    good = [image for image in images if not isinstance(image, ImageError)]
+    scores = iter(predictor.probabilities(np.stack(good)) if good else ())
+    for file, image in zip(files, images, strict=True):
+        if isinstance(image, ImageError):
+            yield Row(str(file), None, image.detail)
+        else:
+            yield Row(str(file), predictor.prediction(next(scores), top or len(predictor.classes)), None)
