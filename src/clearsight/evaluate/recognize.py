@@ -87,7 +87,10 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
 
 
 def recognize_files(
-    predictor: Predictor, files: Sequence[Path], top: int | None = None, progress: Progress | None = None
+    predictor: Predictor,
+    files: Sequence[Path],
+    top: int | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Row]:
     """Yield one row a file, in order; a damaged file becomes a row with an error.
 
@@ -142,12 +145,16 @@ def _prepare(predictor: Predictor, file: Path) -> ImageHWC | ImageError:
 
 
 def _rows(
-    predictor: Predictor, files: Sequence[Path], images: list[ImageHWC | ImageError], top: int | None
+    predictor: Predictor,
+    files: Sequence[Path],
+    images: list[ImageHWC | ImageError],
+    top: int | None,
 ) -> Iterator[Row]:
     good = [image for image in images if not isinstance(image, ImageError)]
+    top = top or len(predictor.classes)
     scores = iter(predictor.probabilities(np.stack(good)) if good else ())
     for file, image in zip(files, images, strict=True):
         if isinstance(image, ImageError):
             yield Row(str(file), None, image.detail)
         else:
-            yield Row(str(file), predictor.prediction(next(scores), top or len(predictor.classes)), None)
+            yield Row(str(file), predictor.prediction(next(scores), top), None)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from clearsight.core.config import Config
 from clearsight.core.errors import DataError, StorageError, UsageError
 from clearsight.core.files import read_json, remove_litter, storage_errors, write_json, write_text
@@ -36,7 +38,7 @@ class RunRecord(Config):
     data: str
     fingerprint: str
     settings: TrainSettings
-    outcome: dict[str, Any] = {}
+    outcome: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,15 @@ class RunFolder:
         record = self.read() if (self.path / "run.json").is_file() else None
         if record is None and self.path.exists() and any(self.path.iterdir()):
             raise UsageError(
-                f"{self.path} is not empty and holds no run. Choose another --out; nothing was changed."
+                f"{self.path} is not empty and holds no run. Choose another --out; "
+                "nothing was changed."
             )
         if record is not None and not resume:
             what = "a finished run" if record.state == "done" else "an unfinished run"
             hint = "" if record.state == "done" else " or continue it with --resume"
             raise UsageError(f"{self.path} holds {what}. Choose another --out{hint}.")
         if record is None and resume:
-            raise UsageError(
-                f"{self.path} holds no run to resume. Leave --resume out to start one."
-            )
+            raise UsageError(f"{self.path} holds no run to resume. Start one without --resume.")
         with storage_errors(self.path):
             self.work.mkdir(parents=True, exist_ok=True)
             remove_litter(self.path)
@@ -91,9 +92,7 @@ class RunFolder:
         """
         values = read_json(self.path / "run.json")
         if not isinstance(values, dict):
-            raise StorageError(
-                f"{self.path / 'run.json'} is damaged. Train again into a new folder."
-            )
+            raise StorageError(f"{self.path}/run.json is damaged. Train into a new folder.")
         return RunRecord.parse(values)
 
     def write(self, record: RunRecord) -> None:

@@ -34,7 +34,7 @@ class TrainSettings(Config):
     seed: int = Field(default=0, ge=0)
     time_s: float | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
-    family: dict[str, Any] = {}
+    family: dict[str, Any] = Field(default_factory=dict)
     split: SplitSettings = SplitSettings()
 
     @model_validator(mode="before")

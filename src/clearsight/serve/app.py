@@ -87,6 +87,7 @@ def app_of(service: Service, routes: dict[str, dict[str, Handler]]) -> Asgi:
         try:
             response = await _answer(routes, request)
             if response.status != CLIENT_LEFT:
+                await request.swallow()
                 await response.send(request, send, close=not service.ready)
         finally:
             metrics.in_flight.dec()

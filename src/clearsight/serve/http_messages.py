@@ -113,7 +113,6 @@ class Request:
             chunk = b"" if too_large else await self._next(ends)
             read += len(chunk)
             if too_large or read > limit:
-                await self._swallow()
                 raise BodyTooLargeError(
                     f"The body is larger than {limit:,} bytes. Send a smaller one."
                 )
@@ -124,6 +123,17 @@ class Request:
         """Return when the client has closed the connection; call after the body is read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def swallow(self) -> None:
+        """Drop what is left of the body for a moment, so that a refused client reads the answer."""
+        if self.method in ("GET", "HEAD") or self.header(b"expect"):
+            return
+        ends = time.monotonic() + SWALLOW_S
+        try:
+            while not self.finished:
+                await self._next(ends)
+        except (BodyTooSlowError, ClientLeftError):
+            return
 
     async def _next(self, ends: float) -> bytes:
         try:
@@ -138,14 +148,6 @@ class Request:
         self.finished = not event.get("more_body", False)
         chunk: bytes = event.get("body", b"")
         return chunk
-
-    async def _swallow(self) -> None:
-        ends = time.monotonic() + SWALLOW_S
-        try:
-            while not self.finished:
-                await self._next(ends)
-        except (BodyTooSlowError, ClientLeftError):
-            return
 
 
 @dataclass(slots=True)

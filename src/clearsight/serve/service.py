@@ -159,7 +159,8 @@ class Service:
             deadline_s: seconds from now; the service's own deadline where None.
 
         Returns:
-            One future a picture. It ends with a Prediction, an ImageError, ExpiredError or ModelFailedError.
+            One future a picture. It ends with a Prediction, or with ImageError, ExpiredError or
+            ModelFailedError.
             A future cancelled while it waits leaves the queue and never reaches the model.
 
         Raises:
