@@ -1,1 +1,1 @@
-"""From files to pixels: readers, checks, decoding, splits, preprocessing, the pixel cache; no torch."""
+"""From files to pixels: readers, checks, decoding, splits, preprocessing, the cache; no torch."""
