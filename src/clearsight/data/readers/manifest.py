@@ -1,0 +1,126 @@
+"""A list of pictures: CSV with a header line, or JSON Lines; columns path, label[, part|split]."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clearsight.core.errors import DataError, nearest
+from clearsight.data.listing import PART_FOLDERS, Listing, Part, Row, Skipped, printable
+
+_PART_COLUMNS = ("part", "split")
+
+
+class Manifest:
+    """Reads paths relative to the manifest's folder; a path that leaves the folder is refused."""
+
+    def sniff(self, path: Path) -> bool:
+        """Return whether it is a file that ends in .csv or .jsonl."""
+        return path.suffix.casefold() in (".csv", ".jsonl") and path.is_file()
+
+    def read(self, path: Path) -> Listing:
+        """List the rows; further columns are allowed and not used."""
+        root = path.parent
+        rows: dict[str, tuple[int, Row]] = {}
+        skipped: list[Skipped] = []
+        for line, values in _lines(path):
+            name, label = _text(values.get("path")), _text(values.get("label"))
+            reason = _why_not(root, name, label)
+            if reason:
+                skipped.append(Skipped(printable(name) or f"line {line}", f"line {line}: {reason}"))
+                continue
+            name = os.path.normpath(name).replace(os.sep, "/")
+            row = Row(name, label, _part(path, line, values))
+            first_line, first = rows.setdefault(name, (line, row))
+            if first_line != line:
+                _check_repeat(path, first_line, first, line, row)
+                skipped.append(Skipped(name, f"line {line}: listed before, on line {first_line}"))
+        return Listing(root, tuple(row for _, row in rows.values()), tuple(skipped))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the line number and columns of every row."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            if path.suffix.casefold() == ".csv":
+                reader = csv.DictReader(stream, strict=True)
+                _check_columns(path, list(reader.fieldnames or []))
+                for values in reader:
+                    yield reader.line_num, values
+                return
+            for line, text in enumerate(stream, start=1):
+                if text.strip():
+                    values = json.loads(text)
+                    if not isinstance(values, dict):
+                        raise DataError(f"{path}, line {line}: expected one JSON object a line.")
+                    _check_columns(path, list(values), line)
+                    yield line, values
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+    except (csv.Error, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as {path.suffix[1:].upper()}: {error}.") from error
+
+
+def _check_columns(path: Path, names: list[str], line: int = 1) -> None:
+    for column in ("path", "label"):
+        if column not in names:
+            raise DataError(
+                f"{path}, line {line}: there is no column {column!r}; got "
+                f"{', '.join(map(repr, names[:20])) or 'none'}. "
+                "A manifest has the columns path and label, and may have part."
+            )
+    if all(column in names for column in _PART_COLUMNS):
+        raise DataError(f"{path}, line {line}: has both 'part' and 'split'. Keep one of them.")
+
+
+def _text(value: Any) -> str:
+    """Return a cell as text; numbers keep their digits, everything else becomes empty."""
+    if isinstance(value, str):
+        return value.strip()
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def _why_not(root: Path, name: str, label: str) -> str:
+    if not name:
+        return "no path"
+    if not label:
+        return "no label"
+    if "://" in name:
+        return "a URL; pictures are never fetched, download it first"
+    if "\0" in name or printable(name) != name or printable(label) != label:
+        return "the text is not valid"
+    try:
+        target = (root / name).resolve()
+    except (OSError, RuntimeError) as error:
+        return f"cannot be looked at: {error}"
+    if os.path.isabs(name) or not target.is_relative_to(root):
+        return "the path leaves the manifest's folder; give it relative to the manifest"
+    if target.exists() and not target.is_file():
+        return "not a regular file"
+    return ""
+
+
+def _part(path: Path, line: int, values: dict[str, Any]) -> Part | None:
+    word = next((_text(values[name]) for name in _PART_COLUMNS if name in values), "")
+    if not word:
+        return None
+    part = PART_FOLDERS.get(word.casefold())
+    if part is None:
+        raise DataError(f"{path}, line {line}: unknown part {word!r}.{nearest(word, PART_FOLDERS)}")
+    return part
+
+
+def _check_repeat(path: Path, first_line: int, first: Row, line: int, row: Row) -> None:
+    for what in ("label", "part"):
+        one, other = getattr(first, what), getattr(row, what)
+        if one != other:
+            raise DataError(
+                f"{path}: {row.name} has the {what} {one!r} on line {first_line} and {other!r} on "
+                f"line {line}. Keep one of them."
+            )
