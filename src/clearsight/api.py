@@ -64,9 +64,9 @@ class Recognizer:
         Raises:
             ImageError: not a usable picture.
         """
-        from clearsight.data.decode import read_encoded
+        from clearsight.data.source import read_file
 
-        encoded = image if isinstance(image, bytes) else read_encoded(Path(image))
+        encoded = image if isinstance(image, bytes) else read_file(image)
         return self._predictor.recognize(encoded, top)
 
     def evaluate(self, data: str | Path | None = None) -> Evaluation:
@@ -249,7 +249,7 @@ def _seams() -> Seams:
 
     from clearsight.engines.open import capabilities, open_predictor, open_session
     from clearsight.evaluate.card import model_card
-    from clearsight.evaluate.score import judge
+    from clearsight.evaluate.figures import judge
     from clearsight.learn.train import Seams
 
     usable = [state.engine for state in capabilities() if state.usable]

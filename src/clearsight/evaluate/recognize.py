@@ -15,7 +15,7 @@ import numpy as np
 from clearsight.core.errors import ImageError, UsageError
 from clearsight.core.nouns import ImageHWC, Prediction, Predictor
 from clearsight.core.progress import Progress, Silent
-from clearsight.data.decode import read_encoded
+from clearsight.data.source import read_file
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -139,7 +139,7 @@ def _prepare_all(predictor: Predictor, files: Sequence[Path]) -> list[ImageHWC |
 
 def _prepare(predictor: Predictor, file: Path) -> ImageHWC | ImageError:
     try:
-        return predictor.prepare(read_encoded(file))
+        return predictor.prepare(read_file(file))
     except ImageError as error:
         return error
 

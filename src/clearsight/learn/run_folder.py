@@ -102,7 +102,7 @@ class RunFolder:
     def write_splits(self, dataset: Dataset) -> None:
         """Write RUN/splits.jsonl: one line a picture, found = used + quarantined + skipped."""
         lines = [
-            {"name": sample.name, "label": _label(dataset, sample.label), "part": sample.part}
+            {"name": sample.name, "label": dataset.classes[sample.label], "part": sample.part}
             for sample in dataset.samples
         ]
         lines += [
@@ -132,6 +132,3 @@ def check_same_data(record: RunRecord, fingerprint: str) -> None:
             "a new run with another --out."
         )
 
-
-def _label(dataset: Dataset, label: int | None) -> str | None:
-    return None if label is None else dataset.classes[label]

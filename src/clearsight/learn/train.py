@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from clearsight.core.bundle import Bundle
 from clearsight.core.calibration import fit_temperature, softmax
 from clearsight.core.durations import text as duration_text
-from clearsight.core.errors import DataError
+from clearsight.core.errors import DataError, ImageError
 from clearsight.core.nouns import Predictor, Preprocessing, Scores
 from clearsight.core.progress import Progress, Silent
 from clearsight.core.seeds import generator
@@ -32,6 +33,8 @@ from clearsight.learn.settings import TrainSettings
 
 DECODE_SHARE = 0.4
 """Largest share of the time that decoding the training pictures may take."""
+
+DECODE_SAMPLE = 16
 
 Judge = Callable[[Scores, NDArray[np.int64], tuple[str, ...]], dict[str, Any]]
 
@@ -231,13 +234,12 @@ def _usable(
     dataset: Dataset, settings: TrainSettings, progress: Progress
 ) -> tuple[dict[str, Dataset], Facts]:
     """Return the training and validation parts, cut to what can be decoded in time, and facts."""
-    parts = {name: _labelled(dataset.part(name)) for name in ("train", "val")}
-    began = time.monotonic()
+    parts = {"train": dataset.part("train"), "val": dataset.part("val")}
     seen = image_facts(parts["train"], settings.seed)
-    per_image_s = (time.monotonic() - began) / max(1, seen.sampled)
     from_files = dataset.reader != "idx"
     if settings.time_s is not None and from_files:
-        affordable = int(DECODE_SHARE * settings.time_s * (os.cpu_count() or 1) / per_image_s)
+        decode_s = _decode_s(parts["train"], settings.seed) / (os.cpu_count() or 1)
+        affordable = int(DECODE_SHARE * settings.time_s / decode_s)
         for name, part in parts.items():
             share = affordable if name == "train" else affordable // 5
             if len(part.samples) > share:
@@ -246,13 +248,9 @@ def _usable(
                     f"Using {len(parts[name].samples)} of {len(part.samples)} pictures of {name}",
                     reason=f"decoding all would take more than {DECODE_SHARE:.0%} of --time",
                 )
-    counts = np.bincount(
-        [sample.label for sample in parts["train"].samples if sample.label is not None],
-        minlength=len(dataset.classes),
-    )
     facts = Facts(
         classes=dataset.classes,
-        class_counts=tuple(int(count) for count in counts),
+        class_counts=parts["train"].counts(),
         height=seen.height,
         width=seen.width,
         grey=seen.grey,
@@ -262,8 +260,15 @@ def _usable(
     return parts, facts
 
 
-def _labelled(part: Dataset) -> Dataset:
-    return part.select([i for i, sample in enumerate(part.samples) if sample.label is not None])
+def _decode_s(part: Dataset, seed: int) -> float:
+    """Return the median seconds that decoding one picture takes on one core."""
+    durations_s = []
+    for index in generator(seed, "decode").permutation(len(part))[:DECODE_SAMPLE]:
+        began = time.perf_counter()
+        with contextlib.suppress(ImageError):
+            part.image(int(index))
+        durations_s.append(time.perf_counter() - began)
+    return max(1e-6, float(np.median(durations_s)))
 
 
 def _subsample(part: Dataset, size: int, seed: int) -> Dataset:
@@ -273,7 +278,6 @@ def _subsample(part: Dataset, size: int, seed: int) -> Dataset:
     ranked = []
     for index in order:
         label = part.samples[index].label
-        assert label is not None
         seen[label] = seen.get(label, 0) + 1
         ranked.append((seen[label], int(index)))
     return part.select(sorted(index for _, index in sorted(ranked)[:size]))
