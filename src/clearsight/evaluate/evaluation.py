@@ -45,7 +45,7 @@ class Evaluation:
     Args:
         figures: every metric, class and confusion.
         quarantined: pictures that cannot be decoded.
-        skipped: files that are no pictures, and pictures without a label.
+        skipped: what is no labelled picture.
         reliability: the calibrated scores' bins.
         reliability_before: the same before temperature scaling; empty when unknown.
         temperature: what the scores were divided by; None when unknown.

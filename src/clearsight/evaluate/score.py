@@ -38,10 +38,10 @@ def evaluate(
     temperature: float | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Score every labelled picture of a data set and return every figure with its interval.
+    """Score every picture of a data set and return every figure with its interval.
 
-    Pictures that cannot be decoded are quarantined by name, pictures without a label skipped by
-    name, and the rest scored: found = n + quarantined + skipped.
+    Pictures that cannot be decoded are quarantined by name and the rest scored:
+    found = n + quarantined + skipped.
 
     Args:
         predictor: an opened recognizer.
@@ -51,23 +51,21 @@ def evaluate(
         seed: fixes the bootstrap's draws.
 
     Raises:
-        DataError: no labelled picture that can be decoded, or a class that the recognizer does
+        DataError: no picture that can be decoded, or a class that the recognizer does
             not know.
     """
     began = time.monotonic()
     classes = tuple(predictor.classes)
     columns = _match(classes, dataset)
-    labelled = [i for i, sample in enumerate(dataset.samples) if sample.label is not None]
     skipped = [LeftOut(item.name, item.reason) for item in dataset.skipped]
-    skipped += [LeftOut(s.name, "unlabelled") for s in dataset.samples if s.label is None]
     quarantined = [LeftOut(q.name, q.reason, q.detail) for q in dataset.quarantined]
-    rows, kept = _infer(predictor, dataset, labelled, progress or Silent(), quarantined)
+    rows, kept = _infer(predictor, dataset, progress or Silent(), quarantined)
     if not kept:
         raise DataError(
-            f"{dataset.root} holds no labelled picture that can be scored: "
+            f"{dataset.root} holds no picture that can be scored: "
             f"{len(quarantined)} quarantined, {len(skipped)} skipped. Run 'clearsight check' on it."
         )
-    labels = np.array([columns[dataset.samples[i].label or 0] for i in kept], dtype=np.int64)
+    labels = np.array([columns[dataset.samples[i].label] for i in kept], dtype=np.int64)
     scored = Scored(np.concatenate(rows), labels)
     return Evaluation(
         figures=figures(scored, classes, seed),
@@ -85,7 +83,7 @@ def evaluate(
 def _match(classes: Sequence[str], dataset: Dataset) -> dict[int, int]:
     """Return the recognizer's column for each of the data set's labels that occur, by name."""
     place = {name: column for column, name in enumerate(classes)}
-    occurring = sorted({s.label for s in dataset.samples if s.label is not None})
+    occurring = sorted({sample.label for sample in dataset.samples})
     unknown = [dataset.classes[label] for label in occurring if dataset.classes[label] not in place]
     if unknown:
         raise DataError(
@@ -107,16 +105,15 @@ def _hint(name: str, classes: Sequence[str]) -> str:
 def _infer(
     predictor: Predictor,
     dataset: Dataset,
-    indices: list[int],
     progress: Progress,
     quarantined: list[LeftOut],
 ) -> tuple[list[Scores], list[int]]:
     """Return probability rows and the indices they belong to; add what fails to `quarantined`."""
     rows: list[Scores] = []
     kept: list[int] = []
-    progress.start("evaluate", len(indices), "images")
+    progress.start("evaluate", len(dataset), "images")
     try:
-        for batch in _decoded(predictor, dataset, indices):
+        for batch in _decoded(predictor, dataset):
             good = [(i, item) for i, item in batch if not isinstance(item, ImageError)]
             for i, item in batch:
                 if isinstance(item, ImageError):
@@ -132,7 +129,7 @@ def _infer(
     return rows, kept
 
 
-def _decoded(predictor: Predictor, dataset: Dataset, indices: list[int]) -> Iterator[Batch]:
+def _decoded(predictor: Predictor, dataset: Dataset) -> Iterator[Batch]:
     """Yield prepared pictures in order, decoded by threads a few batches ahead."""
     shape = predictor.preprocessing
     fitting = BATCH_BYTES // (shape.height * shape.width * shape.channels)
@@ -141,8 +138,8 @@ def _decoded(predictor: Predictor, dataset: Dataset, indices: list[int]) -> Iter
     waiting: deque[Future[Batch]] = deque()
     with ThreadPoolExecutor(threads, "decode") as pool:
         try:
-            for start in range(0, len(indices), size):
-                part = indices[start : start + size]
+            for start in range(0, len(dataset), size):
+                part = range(start, min(start + size, len(dataset)))
                 waiting.append(pool.submit(_decode, predictor, dataset, part))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
@@ -153,7 +150,7 @@ def _decoded(predictor: Predictor, dataset: Dataset, indices: list[int]) -> Iter
                 future.cancel()
 
 
-def _decode(predictor: Predictor, dataset: Dataset, indices: list[int]) -> Batch:
+def _decode(predictor: Predictor, dataset: Dataset, indices: range) -> Batch:
     return [(i, _prepare(predictor, dataset, i)) for i in indices]
 
 

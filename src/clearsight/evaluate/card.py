@@ -1,0 +1,163 @@
+"""The model card: what a recognizer was trained on, how good it is, where it fails."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CLASSES_NAMED = 50
+WEAKEST = 10
+JOINERS = "\u200c\u200d"
+"""Invisible, but words and emoji are made with them."""
+
+
+def model_card(facts: Mapping[str, Any]) -> str:
+    """Return the text of a Bundle's card.md.
+
+    Args:
+        facts: the manifest's fields as JSON values; `metrics` holds what `figures.judge` gives.
+            Optional beside them: `counts` (pictures per part) and `story` (`reason`, `training`).
+
+    Source: Mitchell et al. 2019, "Model Cards for Model Reporting" (the sections).
+    """
+    sections = [
+        _about(facts),
+        _use(facts),
+        _training(facts),
+        _quality(facts.get("metrics", {})),
+        _failures(facts.get("metrics", {})),
+        _limits(facts),
+    ]
+    return "\n\n".join(part for part in sections if part) + "\n"
+
+
+def _about(facts: Mapping[str, Any]) -> str:
+    classes: Sequence[str] = facts["classes"]
+    named = ", ".join(_text(name) for name in classes[:CLASSES_NAMED])
+    more = f" and {len(classes) - CLASSES_NAMED} more" if len(classes) > CLASSES_NAMED else ""
+    return (
+        f"# A recognizer of {len(classes)} classes\n\n"
+        f"Family `{facts['family']}`, made by clearsight"
+        f"{_after(' on ', facts.get('created_utc'))}{_after(', Bundle ', facts.get('id'))}.\n\n"
+        f"Classes: {named}{more}."
+    )
+
+
+def _use(facts: Mapping[str, Any]) -> str:
+    return (
+        "## Intended use\n\n"
+        f"Sorting pictures like the ones it was trained on into these {len(facts['classes'])} "
+        "classes. It answers with one of them for every picture, also for one that shows none. "
+        "It is not made for decisions about people, and where an error does harm a person must "
+        "look at the picture too."
+    )
+
+
+def _training(facts: Mapping[str, Any]) -> str:
+    story: Mapping[str, Any] = facts.get("story", {})
+    lines = [f"- Pictures: {_counts(facts['counts'])}" if facts.get("counts") else ""]
+    lines.append(_item("Why this family", story.get("reason")))
+    lines.append(_item("Training", story.get("training")))
+    if size := facts.get("preprocessing"):
+        colour = "grey" if size["channels"] == 1 else "colour"
+        lines.append(
+            f"- Model input: {size['height']} x {size['width']} pixels, {colour}, "
+            f"fit: {size['fit']}"
+        )
+    lines.append(_item("Seed", facts.get("seed")))
+    lines.append(_item("Data fingerprint", facts.get("data_fingerprint")))
+    for licence in facts.get("weight_licences", ()):
+        lines.append(
+            f"- Pre-trained weights: {_text(licence['name'])}, licence "
+            f"{_text(licence['licence'])}, from {_text(licence['source'])}"
+        )
+    if not facts.get("weight_licences"):
+        lines.append("- Pre-trained weights: none")
+    return "## What it was trained on\n\n" + "\n".join(line for line in lines if line)
+
+
+def _quality(metrics: Mapping[str, Any]) -> str:
+    if "accuracy" not in metrics:
+        return ""
+    part = {"val": "the validation part", "test": "the test part"}.get(
+        metrics.get("part", ""), "pictures it was not trained on"
+    )
+    intervals: Mapping[str, Sequence[float]] = metrics.get("intervals", {})
+    rows = [
+        f"| {key.replace('_', ' ')} | {metrics[key]:.4f} | {low:.4f} to {high:.4f} |"
+        for key, (low, high) in intervals.items()
+    ]
+    flattering = (
+        " That part also served to choose and to calibrate the model, so the figures flatter it; "
+        "`clearsight evaluate` measures on pictures it has never seen."
+        if metrics.get("part") == "val"
+        else ""
+    )
+    return (
+        f"## How good it is\n\nOn {metrics['n']} pictures of {part}.{flattering}\n\n"
+        "| figure | value | 95 % interval |\n|---|---|---|\n" + "\n".join(rows)
+    )
+
+
+def _failures(metrics: Mapping[str, Any]) -> str:
+    per_class: Mapping[str, Mapping[str, Any]] = metrics.get("per_class", {})
+    seen = [(name, item) for name, item in per_class.items() if item["n"]]
+    if not seen:
+        return ""
+    weakest = sorted(seen, key=lambda pair: pair[1]["recall"])[:WEAKEST]
+    lines = [
+        f"- {_text(name)}: recall {item['recall']:.3f} "
+        f"({item['recall_ci'][0]:.3f} to {item['recall_ci'][1]:.3f}, {item['n']} pictures)"
+        for name, item in weakest
+        if item["recall"] < 1
+    ]
+    text = "## Where it fails\n\n"
+    text += "Weakest classes:\n\n" + "\n".join(lines) if lines else "No picture was mistaken."
+    confusions = [
+        f"- {_text(item['truth'])} taken for {_text(item['predicted'])}: "
+        f"{item['n']} of {item['of']}"
+        for item in metrics.get("confusions", ())[:WEAKEST]
+    ]
+    if confusions:
+        text += "\n\nMost frequent confusions:\n\n" + "\n".join(confusions)
+    unseen = [_text(name) for name, item in per_class.items() if not item["n"]]
+    if unseen:
+        named = ", ".join(unseen[:CLASSES_NAMED])
+        text += f"\n\nNot judged, as no picture was held out: {named}."
+    return text
+
+
+def _limits(facts: Mapping[str, Any]) -> str:
+    return (
+        "## Limits\n\n"
+        "- The figures hold for pictures that come about as the training pictures did. Measure "
+        "again when camera, place, season or people change.\n"
+        "- Disturbed, manipulated or attacked pictures were not tested.\n"
+        f"- Scores are probabilities calibrated on the validation part "
+        f"(temperature {facts['temperature']:.3f}).\n"
+        "- Wrong labels in the data were learnt, and count as mistakes in the figures."
+    )
+
+
+def _item(title: str, value: object) -> str:
+    return "" if value in (None, "") else f"- {title}: {_text(str(value))}"
+
+
+def _after(words: str, value: object) -> str:
+    return f"{words}{value}" if value else ""
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{value} {_text(key)}" for key, value in counts.items())
+
+
+def _text(text: str) -> str:
+    """Return a name so that Markdown shows it as it is: one line, nothing interpreted."""
+    visible = "".join(" " if _invisible(letter) else letter for letter in text)
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]<>#|&" else letter for letter in visible)
+
+
+def _invisible(letter: str) -> bool:
+    """Say whether a letter is a control, a surrogate or turns the reading direction."""
+    return unicodedata.category(letter)[0] == "C" and letter not in JOINERS

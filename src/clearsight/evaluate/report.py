@@ -1,0 +1,207 @@
+"""The report: one HTML file that tells all an evaluation found, offline and without script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from clearsight import __version__
+from clearsight.core.files import write_text
+from clearsight.data.dataset import Dataset
+from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut
+from clearsight.evaluate.figures import METRICS, ClassScore, Figures, Measure
+from clearsight.evaluate.limits import limits
+from clearsight.evaluate.metric import Metric
+from clearsight.evaluate.thumbnails import thumbnail_uri
+
+PAGE = Path(__file__).parent / "page"
+LARGEST_TABLE = 25
+"""Classes up to which the confusion matrix is a table; above, confusions are listed instead."""
+CLASSES_SHOWN = 30
+LEFT_OUT_SHOWN = 1000
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One line of the class table: a name, its figures and what it is mostly taken for."""
+
+    name: str
+    score: ClassScore
+    taken_for: str | None
+    taken_for_n: int
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    """One figure with what it means."""
+
+    title: str
+    meaning: str
+    metric: Metric
+    measure: Measure
+
+
+def write_report(
+    path: Path, evaluation: Evaluation, about: Mapping[str, Any], dataset: Dataset
+) -> None:
+    """Write the self-contained report, crash-safely.
+
+    The file loads nothing: pictures are data: URIs, charts inline SVG, and its content security
+    policy allows no script at all.
+
+    Args:
+        path: the HTML file.
+        evaluation: what was found.
+        about: facts to tell beside it, all optional: the manifest's fields, and `run`, `data`,
+            `part` ("test", "val" or "all"), `engine`, `seconds`, `story`, `counts`, `commands`
+            (or `outcome`, holding `seconds`, `story` and `counts`).
+        dataset: what was scored; pictures of the galleries are read from it again.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    write_text(path, render_report(evaluation, about, dataset))
+
+
+def render_report(evaluation: Evaluation, about: Mapping[str, Any], dataset: Dataset) -> str:
+    """Return the report's HTML; see `write_report`."""
+    css = (PAGE / "report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
+    facts = {**about.get("outcome", {}), **about}
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            css=Markup(css),  # noqa: S704 - our own file, no input
+            css_digest=digest,
+            version=__version__,
+            about=facts,
+            story=facts.get("story", {}),
+            counts=facts.get("counts", {}),
+            curve=_curve(facts.get("story", {})),
+            commands=_commands(facts),
+            evaluation=evaluation,
+            figures=evaluation.figures,
+            cards=_cards(evaluation.figures),
+            rows=class_rows(evaluation.figures),
+            rows_shown=CLASSES_SHOWN,
+            confusions=evaluation.figures.confusions(),
+            small=len(evaluation.figures.classes) <= LARGEST_TABLE,
+            mistakes=_pictures(evaluation.mistakes, dataset),
+            successes=_pictures(evaluation.successes, dataset),
+            left_out=_left_out(evaluation),
+            left_out_shown=LEFT_OUT_SHOWN,
+            limits=limits(evaluation, facts.get("part")),
+        )
+    )
+    return html.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def class_rows(figures: Figures) -> list[ClassRow]:
+    """Return the classes, worst recall first, those without a picture last."""
+    mostly: dict[str, tuple[str, int]] = {}
+    for item in figures.confusions():
+        mostly.setdefault(item.truth, (item.predicted, item.n))
+    rows = [
+        ClassRow(name, score, *mostly.get(name, (None, 0)))
+        for name, score in figures.per_class.items()
+    ]
+    return sorted(rows, key=lambda row: (row.score.recall is None, row.score.recall or 0.0))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "figure": figure, "span": span, "level": level}
+    return environment
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage with one decimal, never rounded up to 100 or down to 0."""
+    if value is None:
+        return "–"
+    text = f"{100 * value:.1f}"
+    if text == "100.0":
+        return "100 %" if value >= 1 else "99.9 %"
+    if text == "0.0":
+        return "0 %" if value <= 0 else "0.1 %"
+    return f"{text} %"
+
+
+def figure(value: float, metric: Metric) -> str:
+    """Return a metric's value the way it is read: shares in percent, losses with 3 decimals."""
+    return percent(value) if metric.best == metric.highest == 1 else f"{value:.3f}"
+
+
+def span(seconds: float) -> str:
+    """Return a duration for people.
+
+    Example:
+        >>> span(95)
+        '1 min 35 s'
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def level(count: int, total: int) -> int:
+    """Return the shade 0-9 of a cell: 0 is empty, 1 a few, 9 the whole row."""
+    if not count:
+        return 0
+    return 1 + min(8, int(8 * (count / total) ** 0.7))
+
+
+def _cards(figures: Figures) -> list[MetricCard]:
+    cards = []
+    for key, item in figures.measures.items():
+        metric: Metric = METRICS.load(key)
+        meaning = (sys.modules[metric.compute.__module__].__doc__ or "").strip().split("\n")[0]
+        cards.append(MetricCard(metric.title, meaning, metric, item))
+    return sorted(cards, key=lambda card: (card.metric.best != 1, card.title))
+
+
+def _pictures(cases: Sequence[Case], dataset: Dataset) -> list[tuple[Case, str | None]]:
+    return [(case, thumbnail_uri(dataset, case.index)) for case in cases]
+
+
+def _left_out(evaluation: Evaluation) -> list[tuple[str, LeftOut]]:
+    quarantined = [("quarantined", item) for item in evaluation.quarantined]
+    return quarantined + [("skipped", item) for item in evaluation.skipped]
+
+
+def _curve(story: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Return the points of the learning curve that have an epoch and a validation accuracy."""
+    points = [point for point in story.get("curve", []) if isinstance(point, Mapping)]
+    wanted = ("epoch", "val_accuracy")
+    return [
+        {key: float(value) for key, value in point.items() if isinstance(value, (int, float))}
+        for point in points
+        if all(isinstance(point.get(key), (int, float)) for key in wanted)
+    ]
+
+
+def _commands(facts: Mapping[str, Any]) -> list[str]:
+    if "commands" in facts:
+        return list(facts["commands"])
+    if "run" not in facts:
+        return []
+    part = facts.get("part")
+    data = f" {facts['data']}" if part == "all" and "data" in facts else ""
+    return [f"clearsight evaluate {facts['run']}{data}"]
