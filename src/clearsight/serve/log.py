@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-import structlog
-
 
 def failure(event: str, error: BaseException, **fields: str) -> None:
     """Log something that should not have happened, with its cause."""
+    import structlog  # half of the service's start-up time, and most services never need it
+
     logger = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[

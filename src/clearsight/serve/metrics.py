@@ -20,6 +20,7 @@ class Metrics:
     """
 
     def __init__(self, queue_depth: Callable[[], float]) -> None:
+        self.waiting = queue_depth
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "clearsight_requests",

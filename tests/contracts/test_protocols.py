@@ -1,0 +1,6 @@
+from clearsight.testing.contract import suite
+from clearsight.testing.protocol_contract import ProtocolContract
+
+
+class TestProtocols(suite(ProtocolContract())):
+    pass
