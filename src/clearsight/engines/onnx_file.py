@@ -203,7 +203,13 @@ class OnnxFile:
                 f"The model's input {name!r} must be uint8 pictures (n, h, w, c); got ONNX type "
                 f"{kinds} with {len(dimensions)} axes."
             )
-        return OnnxInput(name, tuple(_size(_message(value)) for value in dimensions))
+        shape = tuple(_size(_message(value)) for value in dimensions)
+        if shape[0] is not None:
+            raise BundleError(
+                f"The model takes batches of {shape[0]} pictures only. Export it with a free "
+                "batch axis."
+            )
+        return OnnxInput(name, shape)
 
 
 def _check_tensor(view: memoryview) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from typing import Any
 
 import onnxruntime
+from numpy.typing import NDArray
 
 from clearsight.core.nouns import ImagesNHWC
 from clearsight.engines.session import ModelSession, Run, Session
 
-ERRORS_ONLY = 4  # ONNX Runtime's "fatal": what it raises is reported as an exception anyway
+FATAL = 4  # log level: whatever goes wrong is raised, so nothing is printed beside
 
 
 class Onnxruntime:
@@ -18,18 +19,20 @@ class Onnxruntime:
 
     def open(self, model: bytes, threads: int) -> Session:
         """Open an ONNX model; see `Engine.open`."""
-        return ModelSession("onnxruntime", model, partial(_compile, threads=threads))
+        return ModelSession("onnxruntime", model, _compile, threads)
 
 
-def _compile(model: bytes, outputs: Sequence[str], threads: int) -> Run:
+def _compile(model: bytes, outputs: Sequence[str]) -> Run:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = FATAL
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
+    wanted = list(outputs)
 
-    def run(images_nhwc: ImagesNHWC) -> Sequence[object]:
-        return session.run(list(outputs), {name: images_nhwc})  # type: ignore[no-any-return]
+    def run(images_nhwc: ImagesNHWC) -> list[NDArray[Any]]:
+        arrays: list[NDArray[Any]] = session.run(wanted, {name: images_nhwc})
+        return arrays
 
-    return run  # type: ignore[return-value]
+    return run

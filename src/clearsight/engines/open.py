@@ -42,8 +42,8 @@ def open_session(
         model: the file's bytes; uint8 NHWC pictures in.
         engine: a key of `ENGINES`; None takes OpenVINO where it is installed and compiles the
             model, else ONNX Runtime (`session.engine` says which).
-        threads: CPU threads that work on one call; None uses every core. A service whose N
-            workers call at once gives cores / N.
+        threads: how many CPU threads share the pictures of one call; None uses every core. A
+            service whose workers fill the cores by themselves gives 1.
         expected_images: how many pictures will be run, if known; for few, the engine that
             starts quickest is taken (OpenVINO needs 0.7 s longer to start).
 

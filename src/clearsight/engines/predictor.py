@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from clearsight.core.bundle import Bundle, Manifest
+from clearsight.core.calibration import softmax
 from clearsight.core.errors import BundleError
 from clearsight.core.nouns import ImageHWC, ImagesNHWC, Prediction, Preprocessing, Scores
+from clearsight.data.preprocess import prepare_encoded
 from clearsight.engines.session import Outputs, Session
 
 
@@ -55,8 +57,6 @@ class BundlePredictor:
         Raises:
             ImageError: the bytes are no usable picture.
         """
-        from clearsight.data.preprocess import prepare_encoded
-
         return prepare_encoded(encoded, self.preprocessing)
 
     def outputs(self, images_nhwc: ImagesNHWC, names: Sequence[str] = ("logits",)) -> Outputs:
@@ -119,12 +119,3 @@ class BundlePredictor:
             scores=tuple(float(probabilities[index]) for index in order),
             accepted=threshold is None or float(probabilities[order[0]]) >= threshold,
         )
-
-
-def softmax(logits: Scores, temperature: float) -> Scores:
-    """Return probabilities (n, classes) float32 of logits divided by a temperature."""
-    scaled = logits.astype(np.float64) / temperature
-    scaled -= scaled.max(axis=1, keepdims=True)
-    exponentials = np.exp(scaled)
-    shares: Scores = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
-    return shares

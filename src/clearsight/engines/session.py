@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,8 +60,8 @@ class Engine(Protocol):
 
         Args:
             model: the ONNX file's bytes, without external data or custom operators.
-            threads: CPU threads that work on one call; calls from several threads run side by
-                side, each with that many, up to the number of cores.
+            threads: how many CPU threads share the pictures of one call, each taking whole
+                pictures; calls from several threads run side by side.
 
         Raises:
             BundleError: the bytes are no model this engine runs, or not safe to load.
@@ -70,26 +71,35 @@ class Engine(Protocol):
 Run = Callable[[ImagesNHWC], Sequence[NDArray[Any]]]
 Compile = Callable[[bytes, Sequence[str]], Run]
 
+PIECE_PIXELS = 64 * 1024
+PIECE_IMAGES = 64
+
 
 class ModelSession:
     """A Session over an engine's compile function; compiles each set of outputs on first use.
+
+    Every piece of work runs on one thread, and a batch is cut into pieces that run side by side:
+    measured faster than threads inside the operators (see benchmarks/engines), and what a picture
+    gives then does not depend on the number of threads.
 
     Args:
         engine: key of the engine.
         model: the ONNX file's bytes.
         compile_model: turns ONNX bytes and its output names into a thread-safe function from
-            C-contiguous pictures to one array an output.
+            C-contiguous pictures to one array an output, running on one thread.
+        threads: how many pieces of one call run at once.
 
     Raises:
         BundleError: the bytes are no model this engine runs, or not safe to load.
     """
 
-    def __init__(self, engine: str, model: bytes, compile_model: Compile) -> None:
+    def __init__(self, engine: str, model: bytes, compile_model: Compile, threads: int = 1) -> None:
         self.engine = engine
         self._file = OnnxFile(model)
         self._compile_model = compile_model
         self._compiled: dict[tuple[str, ...], Run] = {}
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads, "clearsight-engine") if threads > 1 else None
         self._get(("logits",) if "logits" in self.outputs else self.outputs)
 
     @property
@@ -102,21 +112,18 @@ class ModelSession:
         self._check_input(images_nhwc)
         names = tuple(sorted(set(outputs)))
         run = self._get(names)
+        pieces = _pieces(images_nhwc)
         try:
-            arrays = run(np.ascontiguousarray(images_nhwc))
+            if self._pool is None or len(pieces) == 1:
+                rows = [run(piece) for piece in pieces]
+            else:
+                rows = list(self._pool.map(run, pieces))
         except Exception as error:  # each engine has exception types of its own
             raise BundleError(f"{self.engine} failed to run the model: {error}") from error
-        results = {
-            name: np.asarray(array, dtype=np.float32)
-            for name, array in zip(names, arrays, strict=True)
+        return {
+            name: _joined(name, pieces, [row[index] for row in rows])
+            for index, name in enumerate(names)
         }
-        for name, array in results.items():
-            if array.ndim == 0 or len(array) != len(images_nhwc):
-                raise BundleError(
-                    f"The model's output {name!r} has shape {array.shape} for "
-                    f"{len(images_nhwc)} pictures; its first axis must be the batch."
-                )
-        return results
 
     def _get(self, names: tuple[str, ...]) -> Run:
         run = self._compiled.get(names)
@@ -137,16 +144,35 @@ class ModelSession:
             return self._compiled[names]
 
     def _check_input(self, images: ImagesNHWC) -> None:
-        wanted = (None, *self._file.input.shape[1:])
+        wanted = self._file.input.shape[1:]
         fits = images.ndim == 4 and all(
-            size in (None, got) for size, got in zip(wanted, images.shape, strict=True)
+            size in (None, got) for size, got in zip(wanted, images.shape[1:], strict=True)
         )
         if images.dtype != np.uint8 or not fits or len(images) == 0:
-            shape = ", ".join("any" if size is None else str(size) for size in wanted[1:])
+            shape = ", ".join("any" if size is None else str(size) for size in wanted)
             raise UsageError(
                 f"The model takes uint8 pictures of shape (n >= 1, {shape}); got "
                 f"{images.dtype} {images.shape}. Prepare pictures with the Bundle's preprocessing."
             )
+
+
+def _pieces(images: ImagesNHWC) -> list[ImagesNHWC]:
+    """Cut a batch into C-contiguous pieces of about PIECE_PIXELS pixels."""
+    _, height, width, _ = images.shape
+    size = min(PIECE_IMAGES, max(1, PIECE_PIXELS // max(1, height * width)))
+    return [np.ascontiguousarray(images[i : i + size]) for i in range(0, len(images), size)]
+
+
+def _joined(name: str, pieces: list[ImagesNHWC], arrays: list[NDArray[Any]]) -> NDArray[np.float32]:
+    for piece, array in zip(pieces, arrays, strict=True):
+        if array.ndim == 0 or len(array) != len(piece):
+            raise BundleError(
+                f"The model's output {name!r} has shape {array.shape} for {len(piece)} "
+                "pictures; its first axis must be the batch."
+            )
+    if len(arrays) == 1:
+        return np.asarray(arrays[0], dtype=np.float32)
+    return np.concatenate(arrays).astype(np.float32, copy=False)
 
 
 def cores() -> int:
