@@ -1,1 +1,5 @@
-"""Losses: one file each; the file name is the key."""
+"""Loss functions; a file added here is a loss added."""
+
+from clearsight.core.registry import Registry
+
+LOSSES = Registry("clearsight.learn.losses", "loss", extra="train")

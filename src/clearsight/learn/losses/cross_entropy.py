@@ -1,0 +1,47 @@
+"""Cross-entropy with optional label smoothing."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from clearsight.core.config import Config as BaseConfig
+
+
+class CrossEntropy:
+    """Mean of -sum_k q_k log softmax(z)_k, with q = (1 - s) onehot(y) + s / classes.
+
+    Args:
+        config: `smoothing` s in [0, 1); 0 is plain cross-entropy.
+
+    Source:
+        Szegedy et al., Rethinking the Inception Architecture (2016), section 7.
+
+    Example:
+        >>> loss = CrossEntropy(CrossEntropy.Config())
+        >>> round(float(loss(torch.tensor([[0.0, 0.0]]), torch.tensor([1]))), 4)
+        0.6931
+    """
+
+    class Config(BaseConfig):
+        """Options of the loss."""
+
+        smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+    def __init__(self, config: CrossEntropy.Config) -> None:
+        self.config = config
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of a batch.
+
+        Args:
+            logits: (n, classes) floating point scores.
+            labels: (n,) int64 class numbers.
+
+        Returns:
+            A scalar tensor.
+        """
+        return torch.nn.functional.cross_entropy(
+            logits, labels, label_smoothing=self.config.smoothing
+        )

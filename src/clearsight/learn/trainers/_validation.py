@@ -1,0 +1,106 @@
+"""Scores on the validation part, bounded in cost, and which weights are best."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clearsight.core.nouns import ImagesNHWC, Scores
+from clearsight.core.seeds import generator
+from clearsight.learn.family import Job
+from clearsight.learn.trainers._device import Device
+
+LIMIT = 5000
+COST = 0.05  # part of the training time that validation may take
+FORWARD = 0.5  # a picture's forward passes relative to a training step's share, generously
+
+
+class Validation:
+    """A fixed sample of the validation part.
+
+    Args:
+        job: the job; its validation part may be empty.
+        device: where the network stands.
+        batch: training batch size.
+        steps_per_epoch: optimizer steps a pass.
+    """
+
+    def __init__(self, job: Job, device: Device, batch: int, steps_per_epoch: int) -> None:
+        chosen = generator(job.seed, "validation").permutation(len(job.val_labels))[:LIMIT]
+        self._numbers = np.sort(chosen)
+        self._job, self._device = job, device
+        self.n = len(self._numbers)
+        self.seconds = 0.0
+        cost = self.n * FORWARD / batch  # in steps
+        passes = max(1, math.ceil(cost / COST / steps_per_epoch))
+        self._every = passes * steps_per_epoch
+
+    def due(self, step: int, total: int) -> bool:
+        """Whether to score after `step`; a pure function, so a resumed run scores alike."""
+        return self.n > 0 and (step == total or step % self._every == 0)
+
+    def score(self, network: nn.Module) -> tuple[float, float]:
+        """Return (accuracy, cross-entropy) of the sample."""
+        started = time.monotonic()
+        logits = network_logits(network, self._job.val_images, self._device, self._numbers)
+        labels = torch.from_numpy(np.ascontiguousarray(self._job.val_labels[self._numbers]))
+        scores = torch.from_numpy(logits)
+        accuracy = float((scores.argmax(1) == labels).float().mean())
+        loss = float(torch.nn.functional.cross_entropy(scores, labels))
+        self.seconds = time.monotonic() - started
+        return accuracy, loss
+
+
+def network_logits(
+    network: nn.Module,
+    images_nhwc: ImagesNHWC,
+    device: Device,
+    numbers: np.ndarray[Any, Any] | None = None,
+    batch: int = 500,
+) -> Scores:
+    """Return float32 (n, classes) scores of a network for uint8 pictures.
+
+    Args:
+        network: takes float32 (n, c, h, w) pixels in [0, 255].
+        images_nhwc: uint8 (n, h, w, c).
+        device: where the network stands.
+        numbers: which pictures, or None for all.
+        batch: pictures a pass.
+    """
+    numbers = np.arange(len(images_nhwc)) if numbers is None else numbers
+    network.eval()
+    parts: list[Tensor] = []
+    with torch.inference_mode():
+        for first in range(0, len(numbers), batch):
+            images = torch.from_numpy(images_nhwc[numbers[first : first + batch]])
+            with device.precision():
+                logits = network(device.pixels(images))
+            parts.append(logits.float().cpu())
+    if not parts:
+        raise ValueError("no pictures to score")
+    return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+
+def worth_keeping(accuracy: float, earlier: Sequence[float], n: int) -> bool:
+    """Whether the newest weights replace those kept.
+
+    Later weights are annealed further, so they are kept unless they are worse than the best ever
+    seen by more than one standard error of the accuracy on `n` pictures.
+
+    Source:
+        The one-standard-error rule: Hastie, Tibshirani, Friedman, The Elements of Statistical
+        Learning (2009), section 7.10.
+
+    Example:
+        >>> worth_keeping(0.89, [0.80, 0.90], n=100), worth_keeping(0.85, [0.80, 0.90], n=100)
+        (True, False)
+    """
+    top = max(earlier, default=0.0)
+    slack = math.sqrt(max(top * (1 - top), 1e-9) / max(n, 1))
+    return accuracy >= top - slack
