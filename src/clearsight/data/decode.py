@@ -157,12 +157,7 @@ def _jpeg(encoded: bytes, header: Header, min_size: tuple[int, int] | None) -> I
         raise ImageError("undecodable", f"The JPEG has more than {_MAX_JPEG_SCANS} scans.")
     if header.precision != 8 or header.components not in (1, 3):
         return _pillow(encoded, header)
-    height, width = min_size or (0, 0)
-    if header.orientation >= 5:
-        height, width = width, height
-    scale: dict[str, Any] = (
-        {"min_height": height, "min_width": width, "min_factor": 2} if min_size else {}
-    )
+    scale = _scale(header, min_size) if min_size else {}
     try:
         pixels: ImageHWC = simplejpeg.decode_jpeg(encoded, "RGB", strict=True, **scale)
     except ValueError as error:
@@ -170,6 +165,16 @@ def _jpeg(encoded: bytes, header: Header, min_size: tuple[int, int] | None) -> I
             raise
         return _pillow(encoded, header)
     return orient(pixels, header.orientation)
+
+
+def _scale(header: Header, min_size: tuple[int, int]) -> dict[str, int]:
+    """Choose 1/8, 1/4, 1/2 or full size: the smallest that keeps `min_size` (of the upright)."""
+    height, width = min_size if header.orientation < 5 else min_size[::-1]
+    for factor in (8, 4, 2):
+        rows, columns = -(-header.height // factor), -(-header.width // factor)
+        if rows >= height and columns >= width:
+            return {"min_height": rows, "min_width": columns}
+    return {}
 
 
 def _pillow(encoded: bytes, header: Header) -> ImageHWC:

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -149,6 +150,17 @@ def walk(root: Path, below: str = "") -> tuple[list[str], list[Skipped]]:
     files.sort(key=natural_key)
     skipped.sort(key=lambda item: natural_key(item.name))
     return files, skipped
+
+
+def without_files(root: Path, prefix: str, rows: Iterable[Row]) -> list[Skipped]:
+    """Name the class folders in `root/prefix` that hold no file: they become no class."""
+    level = prefix.count("/")
+    filled = {row.name.split("/")[level] for row in rows if row.name.startswith(prefix)}
+    return [
+        Skipped(prefix + printable(name), "a class folder without pictures")
+        for name in folders_in(root / prefix)
+        if name not in filled
+    ]
 
 
 def printable(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clearsight.data.dataset import Dataset, Sample
+from clearsight.data.dataset import Dataset, Part, Sample
 from clearsight.data.digests import same_content
 from clearsight.data.issue import Issue
 
@@ -10,17 +10,16 @@ from clearsight.data.issue import Issue
 def duplicates(dataset: Dataset) -> list[Issue]:
     """Report "duplicate", "conflicting-label" and "leak" (the same picture in two parts).
 
-    Each copy is reported once, with the first picture of the same content as `other`; a
-    conflict or a leak outranks a plain duplicate. A picture in test and elsewhere is reported
-    against a copy in another part.
+    Each copy is reported once, against an earlier picture with the same content; a conflict
+    outranks a leak, a leak outranks a plain duplicate.
     """
     issues = []
-    copies: dict[int, list[Sample]] = {}
+    copies: dict[int, dict[tuple[int, Part | None], Sample]] = {}
     for sample, number in zip(dataset.samples, same_content(dataset), strict=True):
-        earlier = copies.setdefault(number, [])
+        earlier = copies.setdefault(number, {})
         if earlier:
-            issues.append(_describe(dataset, sample, earlier))
-        earlier.append(sample)
+            issues.append(_describe(dataset, sample, list(earlier.values())))
+        earlier.setdefault((sample.label, sample.part), sample)
     return issues
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clearsight.data.listing import Listing, Row, Skipped, folders_in, has_parts, walk
+from clearsight.data.listing import (
+    Listing,
+    Row,
+    Skipped,
+    folders_in,
+    has_parts,
+    walk,
+    without_files,
+)
 
 
 class ClassFolders:
@@ -23,4 +31,4 @@ class ClassFolders:
             for name in files
             if "/" not in name
         ]
-        return Listing(path, rows, (*skipped, *beside))
+        return Listing(path, rows, (*skipped, *beside, *without_files(path, "", rows)))

@@ -14,6 +14,7 @@ from clearsight.data.listing import (
     folders_in,
     has_parts,
     walk,
+    without_files,
 )
 
 
@@ -37,6 +38,8 @@ class SplitFolders:
                 skipped.append(Skipped(name, "lies beside the class folders, so it has no class"))
             else:
                 rows.append(Row(name, levels[1], parts[levels[0]]))
+        for part in parts:
+            skipped += without_files(path, f"{part}/", rows)
         return Listing(path, tuple(rows), tuple(skipped))
 
 
