@@ -130,14 +130,19 @@ def _environment() -> jinja2.Environment:
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a percentage with one decimal, never rounded up to 100 or down to 0."""
+    """Return a share as a percentage with one decimal, never rounded up to 100 or down to 0.
+
+    Example:
+        >>> percent(0.923), percent(0.99999), percent(1.0)
+        ('92.3 %', '> 99.9 %', '100 %')
+    """
     if value is None:
         return "–"
     text = f"{100 * value:.1f}"
     if text == "100.0":
-        return "100 %" if value >= 1 else "99.9 %"
+        return "100 %" if value >= 1 else "> 99.9 %"
     if text == "0.0":
-        return "0 %" if value <= 0 else "0.1 %"
+        return "0 %" if value <= 0 else "< 0.1 %"
     return f"{text} %"
 
 
@@ -165,12 +170,15 @@ def level(count: int, total: int) -> int:
     """Return the shade 0-9 of a cell: 0 is empty, 1 a few, 9 the whole row."""
     if not count:
         return 0
-    return 1 + min(8, int(8 * (count / total) ** 0.7))
+    return 1 + min(8, int(8 * (count / total) ** 0.5))
 
 
 def _cards(figures: Figures) -> list[MetricCard]:
+    """Return the metrics but accuracy, which stands at the top of the page."""
     cards = []
     for key, item in figures.measures.items():
+        if key == "accuracy":
+            continue
         metric: Metric = METRICS.load(key)
         meaning = (sys.modules[metric.compute.__module__].__doc__ or "").strip().split("\n")[0]
         cards.append(MetricCard(metric.title, meaning, metric, item))

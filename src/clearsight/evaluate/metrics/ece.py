@@ -1,4 +1,4 @@
-"""Expected calibration error: how far scores are from the accuracy they promise."""
+"""How far scores are from the accuracy they promise."""
 
 from __future__ import annotations
 
