@@ -31,12 +31,13 @@ from PIL import (
 
 from clearsight.core.errors import ImageError
 from clearsight.core.nouns import ImageHWC
-from clearsight.data.header import Header, exif_orientation, read_header, sniff
+from clearsight.data.header import Header, check_png_metadata, exif_orientation, read_header, sniff
 
 __all__ = ["VERSION", "Header", "Limits", "check_limits", "decode", "read_header", "sniff"]
 
 VERSION = 1  # part of the pixel cache's key: raise it when the same bytes give other pixels
 _MAX_JPEG_SCANS = 100  # a real progressive JPEG has about ten; each one costs a pass
+_MAX_JPEG_SCANNED_PIXELS = 1_000_000_000  # scans times pixels; about 2 s
 
 _OPENERS: dict[str, Any] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -128,6 +129,8 @@ def decode(
         return _pillow(encoded, header)
     except (Image.DecompressionBombError, MemoryError) as error:
         raise ImageError("pixels", f"The picture is too large: {error}.") from error
+    except ImageError:
+        raise
     except _PILLOW_ERRORS as error:
         text = str(error).strip().rstrip(".")[:200] or type(error).__name__
         detail = f"The {header.format.upper()} is damaged or not supported: {text}."
@@ -153,8 +156,8 @@ def orient(image: ImageHWC, orientation: int) -> ImageHWC:
 
 
 def _jpeg(encoded: bytes, header: Header, min_size: tuple[int, int] | None) -> ImageHWC:
-    if encoded.count(b"\xff\xda") > _MAX_JPEG_SCANS:
-        raise ImageError("undecodable", f"The JPEG has more than {_MAX_JPEG_SCANS} scans.")
+    if header.progressive:
+        _check_scans(encoded, header)
     if header.precision != 8 or header.components not in (1, 3):
         return _pillow(encoded, header)
     scale = _scale(header, min_size) if min_size else {}
@@ -165,6 +168,17 @@ def _jpeg(encoded: bytes, header: Header, min_size: tuple[int, int] | None) -> I
             raise
         return _pillow(encoded, header)
     return orient(pixels, header.orientation)
+
+
+def _check_scans(encoded: bytes, header: Header) -> None:
+    scans = encoded.count(b"\xff\xda")
+    if scans > _MAX_JPEG_SCANS or scans * header.width * header.height > _MAX_JPEG_SCANNED_PIXELS:
+        raise ImageError(
+            "pixels",
+            f"The progressive JPEG paints {header.width:,} x {header.height:,} pixels {scans} "
+            f"times; at most {_MAX_JPEG_SCANS} times and {_MAX_JPEG_SCANNED_PIXELS:,} pixels in "
+            "all are allowed.",
+        )
 
 
 def _scale(header: Header, min_size: tuple[int, int]) -> dict[str, int]:
@@ -178,6 +192,8 @@ def _scale(header: Header, min_size: tuple[int, int]) -> dict[str, int]:
 
 
 def _pillow(encoded: bytes, header: Header) -> ImageHWC:
+    if header.format == "png":
+        check_png_metadata(encoded)
     _silence_pillow()
     with _OPENERS[header.format](io.BytesIO(encoded)) as image:
         if header.format == "jpeg":
@@ -191,7 +207,7 @@ def _pillow(encoded: bytes, header: Header) -> ImageHWC:
 
 def _to_rgb(image: Image.Image) -> ImageHWC:
     if image.mode.startswith("I;16"):
-        return _grey_to_rgb(_high_byte(image))
+        return _grey_to_rgb(_grey_16_bit(image))
     if image.mode in ("I", "F"):
         raise ValueError(
             f"32-bit pixels (mode {image.mode}) have no agreed range; save it with 8 or 16 bits"
@@ -203,9 +219,15 @@ def _to_rgb(image: Image.Image) -> ImageHWC:
     return np.array(image.convert("RGB"))
 
 
-def _high_byte(image: Image.Image) -> NDArray[np.uint8]:
+def _grey_16_bit(image: Image.Image) -> NDArray[np.uint8]:
     values = np.asarray(image)
-    return (values.astype(np.uint16, copy=False) >> 8).astype(np.uint8)
+    grey: NDArray[np.uint8] = (values.astype(np.uint16, copy=False) >> 8).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(262) == 0:
+        return 255 - grey  # WhiteIsZero, which Pillow turns round for 8 bits only
+    return grey
 
 
 def _grey_to_rgb(grey: NDArray[np.uint8]) -> ImageHWC:

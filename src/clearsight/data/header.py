@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from clearsight.core.errors import ImageError
 
 FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "tiff")
+MAX_GIF_EXTENSIONS = 1000
+MAX_PNG_CHUNKS = 100_000
+MAX_PNG_METADATA_BYTES = 1 << 20
 _BMP_HEADER_SIZES = (12, 16, 40, 52, 56, 64, 108, 124)
 
 
@@ -31,6 +35,7 @@ class Header:
             reads it.
         components: colour components of a JPEG (1, 3 or 4); 0 for the other formats.
         precision: bits a component of a JPEG; 0 for the other formats.
+        progressive: a JPEG with several scans over the whole picture.
     """
 
     format: str
@@ -39,6 +44,7 @@ class Header:
     orientation: int = 1
     components: int = 0
     precision: int = 0
+    progressive: bool = False
 
 
 def sniff(head: bytes) -> str:
@@ -124,10 +130,52 @@ def _png(data: bytes) -> Header:
     return Header("png", width, height)
 
 
+def check_png_metadata(data: bytes) -> None:
+    """Refuse a PNG whose text or colour profile inflates to more than 1 MiB in all.
+
+    Raises:
+        ImageError: "bytes" for such a bomb, "undecodable" for more than 100,000 chunks.
+    """
+    position, chunks, room = 8, 0, MAX_PNG_METADATA_BYTES
+    while position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind in (b"zTXt", b"iTXt", b"iCCP"):
+            room -= _inflated_size(kind, data[position + 8 : position + 8 + length], room + 1)
+            if room < 0:
+                raise ImageError(
+                    "bytes",
+                    f"The PNG's {kind.decode()} inflates to more than "
+                    f"{MAX_PNG_METADATA_BYTES:,} bytes.",
+                )
+        position += 12 + length
+        chunks += 1
+        if chunks > MAX_PNG_CHUNKS:
+            raise ImageError("undecodable", f"The PNG has more than {MAX_PNG_CHUNKS:,} chunks.")
+
+
+def _inflated_size(kind: bytes, chunk: bytes, at_most: int) -> int:
+    if kind == b"iTXt":  # keyword 0, compressed?, method, language 0, translated keyword 0
+        _, _, rest = chunk.partition(b"\0")
+        compressed = rest[:1] == b"\1"
+        stream = rest[2:].split(b"\0", 2)[-1]
+        if not compressed:
+            return 0
+    else:  # keyword 0, method
+        stream = chunk.partition(b"\0")[2][1:]
+    try:
+        return len(zlib.decompressobj().decompress(stream, at_most))
+    except zlib.error:
+        return 0  # broken: the decoder says so
+
+
 def _gif(data: bytes) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+    extensions = 0
     while data[position] == 0x21:  # extension blocks before the first frame
+        extensions += 1
+        if extensions > MAX_GIF_EXTENSIONS:
+            raise ImageError("undecodable", "The GIF has too many blocks before its first frame.")
         position += 2
         while data[position]:
             position += 1 + data[position]
@@ -174,7 +222,8 @@ def _jpeg(data: bytes) -> Header:
             orientation = exif_orientation(data[start:end])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             precision, height, width, components = struct.unpack_from(">BHHB", data, start)
-            return Header("jpeg", width, height, orientation, components, precision)
+            progressive = marker & 3 == 2
+            return Header("jpeg", width, height, orientation, components, precision, progressive)
     raise ImageError("undecodable", "The JPEG has no frame header.")
 
 
