@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from clearsight.serve.service import Service, ServiceLimits
 
 HEAD_BYTES = 64 * 1024
+LAST_REQUEST_S = 0.2  # an open connection without a request is kept so long when stopping
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -60,6 +61,14 @@ def bounded_protocol(limits: ServiceLimits) -> type[HttpToolsProtocol]:
         def on_message_complete(self) -> None:
             super().on_message_complete()
             self._in_head = True
+
+        def shutdown(self) -> None:
+            """Close, but not under a request that is on its way over an open connection."""
+            idle = self.cycle is None or self.cycle.response_complete
+            if idle:
+                self.loop.call_later(LAST_REQUEST_S, super().shutdown)
+            else:
+                super().shutdown()
 
         def _late(self) -> None:
             self._timer = None

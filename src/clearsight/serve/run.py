@@ -98,11 +98,13 @@ def listen(host: str, port: int) -> socket.socket:
         StartError: the port is taken or not allowed, or the address is not this machine's; the
             message names a free port.
     """
+    if not 0 <= port <= 65535:
+        raise StartError(f"A port is 0 to 65535, got {port}. 0 takes any free one.")
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise StartError(f"{host!r} is no address to listen on. Try --host 127.0.0.1.") from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

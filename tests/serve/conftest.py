@@ -1,0 +1,15 @@
+import pytest
+
+from clearsight.testing.running_service import running_service
+from clearsight.testing.tiny_bundle import write_colour_bundle
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory):
+    return write_colour_bundle(tmp_path_factory.mktemp("bundles") / "colours").path
+
+
+@pytest.fixture(scope="module")
+def running(colours):
+    with running_service([colours]) as service:
+        yield service

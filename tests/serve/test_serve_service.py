@@ -1,0 +1,176 @@
+import threading
+import time
+
+import pytest
+
+from clearsight.core.errors import ImageError
+from clearsight.serve.errors import (
+    ExpiredError,
+    ImpossibleRequestError,
+    ModelFailedError,
+    NotReadyError,
+    OverloadedError,
+    StartError,
+    UnknownModelError,
+)
+from clearsight.serve.service import Model, Service, ServiceLimits
+from clearsight.testing.protocol_contract import WatchedPredictor, picture
+
+
+@pytest.fixture
+def watched():
+    return WatchedPredictor()
+
+
+@pytest.fixture
+def make(watched):
+    services = []
+
+    def make_service(**limits):
+        limits = ServiceLimits(**{"workers": 1, "queue": 3, **limits})
+        services.append(Service([Model("watched", "7", watched)], limits))
+        return services[-1]
+
+    yield make_service
+    watched.go.set()
+    for service in services:
+        service.close()
+
+
+def hold(service, watched):
+    watched.go.clear()
+    future = service.submit(service.model(), [picture("PNG")])[0]
+    assert watched.started.wait(5)
+    return future
+
+
+def test_prediction_is_the_predictors_own(make, watched):
+    service = make()
+    got = service.submit(service.model("watched"), [picture("JPEG")], top=2)[0].result(5)
+    assert got == watched.recognize(picture("JPEG"), 2)
+    assert got.label == "red"
+    assert len(got.labels) == 2
+
+
+def test_every_answer_belongs_to_its_own_picture(make):
+    service = make(workers=4, queue=500)
+    colours = {"red": (220, 10, 10), "green": (10, 220, 10), "blue": (10, 10, 220)}
+    asked = list(colours) * 100
+    futures = [
+        service.submit(service.model(), [picture("PNG", colours[name])], 1)[0] for name in asked
+    ]
+    assert [future.result(20).label for future in futures] == asked
+
+
+def test_full_queue_refuses_and_says_when_to_come_back(make, watched):
+    service = make(queue=2)
+    service.submit(service.model(), [picture("PNG")])[0].result(5)  # now run times are known
+    watched.started.clear()
+    hold(service, watched)
+    waiting = service.submit(service.model(), [picture("PNG")] * 2)
+    with pytest.raises(OverloadedError) as refused:
+        service.submit(service.model(), [picture("PNG")])
+    assert refused.value.retry_after_s > 0
+    watched.go.set()
+    assert all(future.result(5).label == "red" for future in waiting)
+    assert service.submit(service.model(), [picture("PNG")])[0].result(5).label == "red"
+
+
+def test_a_request_of_several_is_admitted_whole_or_not_at_all(make, watched):
+    service = make(queue=3)
+    hold(service, watched)
+    service.submit(service.model(), [picture("PNG")] * 2)
+    with pytest.raises(OverloadedError):
+        service.submit(service.model(), [picture("PNG")] * 2)
+    assert service.metrics.waiting() == 2
+
+
+def test_refused_when_the_wait_would_pass_the_deadline(make, watched):
+    service = make(queue=50)
+    service._mean_run_s = 10.0  # runs have been slow
+    hold(service, watched)
+    service.submit(service.model(), [picture("PNG")])
+    with pytest.raises(OverloadedError, match="deadline"):
+        service.submit(service.model(), [picture("PNG")], deadline_s=5)
+    service.submit(service.model(), [picture("PNG")], deadline_s=50)
+
+
+def test_expired_and_cancelled_never_reach_the_model(make, watched):
+    service = make()
+    first = hold(service, watched)
+    late = service.submit(service.model(), [picture("PNG")], deadline_s=0.05)[0]
+    given_up = service.submit(service.model(), [picture("PNG")])[0]
+    assert given_up.cancel()
+    assert service.metrics.waiting() == 1, "a cancelled request keeps its place in the queue"
+    time.sleep(0.1)
+    watched.go.set()
+    with pytest.raises(ExpiredError):
+        late.result(5)
+    first.result(5)
+    assert watched.calls == 1
+
+
+def test_workers_survive_a_failing_model(make, watched):
+    service = make()
+    watched.error = MemoryError("inside")
+    with pytest.raises(ModelFailedError) as failed:
+        service.submit(service.model(), [picture("PNG")])[0].result(5)
+    assert "inside" not in str(failed.value)
+    watched.error = None
+    assert service.submit(service.model(), [picture("PNG")])[0].result(5).label == "red"
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -0.5, 1.5])
+def test_scores_that_are_no_probabilities_are_an_error(make, watched, score):
+    service = make()
+    watched.broken_score = score
+    with pytest.raises(ModelFailedError):
+        service.submit(service.model(), [picture("PNG")])[0].result(5)
+
+
+def test_pixels_are_refused_from_the_header(make, watched):
+    service = make(pixels=100)
+    with pytest.raises(ImageError) as refused:
+        service.submit(service.model(), [picture("PNG")])[0].result(5)
+    assert refused.value.reason == "pixels"
+    assert watched.calls == 0
+
+
+@pytest.mark.parametrize(("pictures", "top"), [([], 5), ([b"x"] * 33, 5), ([b"x"], 0)])
+def test_impossible_requests(make, pictures, top):
+    service = make()
+    with pytest.raises(ImpossibleRequestError):
+        service.submit(service.model(), pictures, top)
+
+
+def test_models_are_named_and_never_guessed(watched):
+    service = Service([Model("cats", "1", watched), Model("dogs", "1", watched)])
+    try:
+        with pytest.raises(ImpossibleRequestError, match="cats, dogs"):
+            service.model()
+        with pytest.raises(UnknownModelError, match="Did you mean 'cats'"):
+            service.model("cast")
+        assert service.model("dogs").name == "dogs"
+    finally:
+        service.close()
+
+
+@pytest.mark.parametrize("names", [[], ["a", "a"], ["Upper"], ["../x"], ["x" * 65], [""]])
+def test_names_that_cannot_be_served(watched, names):
+    with pytest.raises(StartError):
+        Service([Model(name, "1", watched) for name in names])
+
+
+def test_close_finishes_what_is_queued_and_takes_no_more(make, watched):
+    service = make()
+    hold(service, watched)
+    waiting = service.submit(service.model(), [picture("PNG")])[0]
+    closing = threading.Thread(target=service.close)
+    closing.start()
+    time.sleep(0.05)
+    with pytest.raises(NotReadyError):
+        service.submit(service.model(), [picture("PNG")])
+    watched.go.set()
+    closing.join(5)
+    assert waiting.result(0).label == "red"
+    assert not closing.is_alive()
