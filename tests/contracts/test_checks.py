@@ -1,0 +1,6 @@
+from clearsight.testing.check_contract import CheckContract
+from clearsight.testing.contract import suite
+
+
+class TestChecks(suite(CheckContract())):  # type: ignore[misc]
+    pass

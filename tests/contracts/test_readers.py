@@ -1,0 +1,6 @@
+from clearsight.testing.contract import suite
+from clearsight.testing.reader_contract import ReaderContract
+
+
+class TestReaders(suite(ReaderContract())):  # type: ignore[misc]
+    pass
