@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, field_validator
 
 from clearsight.core.config import Config
 from clearsight.core.errors import BundleError, ConfigError
@@ -67,6 +68,13 @@ class Manifest(Config):
     weight_licences: tuple[WeightLicence, ...] = ()
     files: dict[str, FileRecord]
 
+    @field_validator("classes", "outputs")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names) or "" in names:
+            raise ValueError("names must be distinct and not empty")
+        return names
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -89,8 +97,8 @@ class Bundle:
         record = self.manifest.files.get(name)
         if record is None:
             raise BundleError(f"{self.path} holds no {name!r}.")
-        with storage_errors(self.path / name):
-            content = (self.path / name).read_bytes()
+        with storage_errors(self.path / name), open(self.path / name, "rb") as stream:
+            content = stream.read(record.size + 1)
         if hashlib.sha256(content).hexdigest() != record.sha256:
             raise BundleError(_changed(self.path, name))
         return content
@@ -144,15 +152,19 @@ def open_bundle(path: Path) -> Bundle:
     """
     folder = find_bundle(path)
     manifest = _read_manifest(folder)
-    found = _list_files(folder)
     listed = set(manifest.files)
+    with storage_errors(folder):
+        found, folders = _list_files(folder)
     if missing := sorted(listed - found):
         raise BundleError(f"{folder} lacks {missing[0]!r}. Restore the Bundle from its source.")
     if extra := sorted(found - listed):
         raise BundleError(f"{folder} holds {extra[0]!r}, which its manifest does not list.")
+    if odd := sorted(folders - _parents(listed)):
+        raise BundleError(f"{folder} holds the folder {odd[0]!r}, which no listed file needs.")
     for name, record in manifest.files.items():
-        file = folder / name
-        if file.stat().st_size != record.size or sha256_file(file) != record.sha256:
+        with storage_errors(folder / name):
+            size = (folder / name).lstat().st_size
+        if size != record.size or sha256_file(folder / name) != record.sha256:
             raise BundleError(_changed(folder, name))
     return Bundle(folder, manifest)
 
@@ -163,9 +175,10 @@ def find_bundle(path: Path) -> Path:
     Raises:
         BundleError: there is none.
     """
-    for folder in (path, path / "bundle"):
-        if (folder / MANIFEST).is_file():
-            return folder
+    with storage_errors(path):
+        for folder in (path, path / "bundle"):
+            if (folder / MANIFEST).is_file():
+                return folder
     raise BundleError(
         f"{path} holds no Bundle (no {MANIFEST}). Give the folder that "
         "'clearsight train DATA --out RUN' wrote."
@@ -173,18 +186,25 @@ def find_bundle(path: Path) -> Path:
 
 
 def canonical(manifest: Manifest) -> bytes:
-    """Return the one byte form of a manifest, its digest included."""
-    values = manifest.model_dump(mode="json")
-    values["digest"] = _digest(values)
-    return _dump(values)
+    """Return the one byte form of a manifest, its digest included.
+
+    Raises:
+        ConfigError: a value that JSON cannot hold (NaN, infinity, broken text).
+    """
+    try:
+        values: dict[str, Any] = json.loads(_dump(manifest.model_dump()))
+        values["digest"] = _digest(values)
+        return _dump(values)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"A manifest cannot hold this: {error}.") from error
 
 
 def _read_manifest(folder: Path) -> Manifest:
     file = folder / MANIFEST
-    if file.is_symlink() or file.stat().st_size > MANIFEST_LIMIT_BYTES:
+    with storage_errors(file), open(file, "rb") as stream:
+        content = stream.read(MANIFEST_LIMIT_BYTES + 1)
+    if file.is_symlink() or len(content) > MANIFEST_LIMIT_BYTES:
         raise BundleError(f"{file} is a link or too large to be a manifest.")
-    with storage_errors(file):
-        content = file.read_bytes()
     try:
         values = json.loads(content)
         if not isinstance(values, dict):
@@ -197,9 +217,10 @@ def _read_manifest(folder: Path) -> Manifest:
             )
         digest = values.pop("digest", None)
         manifest = Manifest.parse(values)
-    except (ValueError, RecursionError, ConfigError, ValidationError) as error:
+        whole = digest == _digest(values) and canonical(manifest) == content
+    except (ValueError, TypeError, RecursionError, ConfigError) as error:
         raise BundleError(f"{file} is damaged: {error}.") from error
-    if digest != _digest(values) or canonical(manifest) != content:
+    if not whole:
         raise BundleError(_changed(folder, MANIFEST))
     return manifest
 
@@ -213,19 +234,35 @@ def _dump(values: dict[str, Any]) -> bytes:
     return text.encode("utf-8")
 
 
-def _list_files(folder: Path) -> set[str]:
-    found: set[str] = set()
-    for root, folders, names in os.walk(folder):
-        for name in [*folders, *names]:
-            if os.path.islink(os.path.join(root, name)):
-                raise BundleError(f"{folder} holds the link {name!r}; only plain files are allowed.")
-        found.update(Path(root, name).relative_to(folder).as_posix() for name in names)
-    return found - {MANIFEST}
+def _list_files(folder: Path) -> tuple[set[str], set[str]]:
+    """Return the names of all files (but the manifest) and of all folders in a Bundle."""
+    files: set[str] = set()
+    folders: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        for entry in os.scandir(waiting.pop()):
+            name = Path(entry.path).relative_to(folder).as_posix()
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                folders.add(name)
+                waiting.append(Path(entry.path))
+            elif stat.S_ISREG(mode):
+                files.add(name)
+            else:
+                raise BundleError(
+                    f"{folder} holds {name!r}, a link or special file; a Bundle has plain files."
+                )
+    return files - {MANIFEST}, folders
+
+
+def _parents(names: set[str]) -> set[str]:
+    return {parent.as_posix() for name in names for parent in PurePosixPath(name).parents}
 
 
 def _safe(name: str) -> str:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    plain = path.as_posix() == name and not path.is_absolute() and path.parts
+    if not plain or ".." in path.parts or "\0" in name or name == MANIFEST:
         raise BundleError(f"A Bundle cannot hold a file named {name!r}.")
     return name
 

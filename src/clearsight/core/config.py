@@ -39,8 +39,9 @@ def read_config_file(path: Path) -> dict[str, Any]:
         StorageError: the file cannot be read.
     """
     with storage_errors(path):
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     try:
+        text = content.decode("utf-8")
         if path.suffix == ".toml":
             return tomllib.loads(text)
         if path.suffix == ".json":
@@ -48,7 +49,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
             if isinstance(values, dict):
                 return values
             raise ConfigError(f"{path} must hold one JSON object, got {type(values).__name__}.")
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid: {error}.") from error
     raise ConfigError(f"{path}: a configuration file ends in .toml or .json.")
 
@@ -107,5 +108,5 @@ def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text

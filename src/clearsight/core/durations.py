@@ -27,7 +27,9 @@ def seconds(text: str) -> float:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
     if match is None or float(match[1]) <= 0:
-        raise ConfigError(f"A time is a positive number with s, m, h or d (90s, 10m); got {text!r}.")
+        raise ConfigError(
+            f"A time is a positive number with s, m, h or d (90s, 10m); got {text!r}."
+        )
     return float(match[1]) * _UNITS_S[match[2]]
 
 

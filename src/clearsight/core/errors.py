@@ -8,6 +8,7 @@
     ├── DataError                   exit 1   the data set cannot be used
     ├── ImageError                  exit 1   one image cannot be used (has a reason code)
     ├── BundleError                 exit 1   a Bundle cannot be trusted or opened
+    ├── DuplicateKeyError           exit 1   two implementations claim one key
     ├── StorageError                exit 1   disk full, permission, I/O
     ├── ServiceError                exit 1   the service cannot start or take a request
     ├── InterruptedRun              exit 1   stopped by Ctrl-C; can be resumed
@@ -79,6 +80,10 @@ class MissingExtraError(UsageError):
         )
 
 
+class DuplicateKeyError(ClearsightError):
+    """Two implementations claim one key."""
+
+
 class DataError(ClearsightError):
     """The data set cannot be used."""
 
@@ -109,7 +114,7 @@ class ServiceError(ClearsightError):
     """The service cannot start."""
 
 
-class InterruptedRun(ClearsightError):
+class InterruptedRun(ClearsightError):  # noqa: N818 - an event, not a fault
     """Stopped by Ctrl-C or SIGTERM at a point from which it can be resumed."""
 
 

@@ -59,10 +59,10 @@ def read_json(path: Path) -> Any:
         StorageError: the file cannot be read, or is not JSON.
     """
     with storage_errors(path):
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise StorageError(f"{path} is not valid JSON: {error}.") from error
 
 
@@ -127,9 +127,13 @@ def sha256_file(path: Path) -> str:
 def remove_litter(folder: Path) -> list[str]:
     """Remove temporaries that a killed process left directly in `folder`; return their names."""
     removed = []
-    for entry in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        removed.append(entry.name)
+    with storage_errors(folder):
+        for entry in sorted(folder.glob(f"{TEMPORARY_PREFIX}*")):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+            removed.append(entry.name)
     return removed
 
 
@@ -153,4 +157,4 @@ def _advice(error: OSError) -> str:
 
 
 def _beside(path: Path) -> Path:
-    return path.parent / f"{TEMPORARY_PREFIX}{path.name[:80]}-{uuid.uuid4().hex[:12]}"
+    return path.parent / f"{TEMPORARY_PREFIX}{path.name[:40]}-{uuid.uuid4().hex[:12]}"

@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from clearsight.core.errors import ClearsightError, MissingExtraError, UnknownKeyError
-
-
-class DuplicateKeyError(ClearsightError):
-    """Two implementations claim one key."""
+from clearsight.core.errors import (
+    ClearsightError,
+    DuplicateKeyError,
+    MissingExtraError,
+    UnknownKeyError,
+)
 
 
 @dataclass(frozen=True)
