@@ -51,7 +51,7 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     found = find_sample_set(out, progress)
     say(f"1. Pictures: {found.name} from {found.origin}.")
-    report = check_dataset(found.path, progress)
+    report = check_dataset(found.path, progress=progress)
     say(f"2. Check: {report.found} found, {report.used} used, {len(report.issues)} issues.")
     run = _new_run(out, found.name.lower())
     started = clock.monotonic()

@@ -11,15 +11,15 @@ def check(data: Data, as_json: AsJson = False, quiet: Quiet = False) -> None:
     from clearsight.data.check import check_dataset
 
     with progress_of(quiet) as progress:
-        report = check_dataset(data, progress)
+        report = check_dataset(data, progress=progress)
     values = report.model_dump(mode="json")
     lines = [
-        f"Found {report.found} files: {report.used} used, {len(report.quarantined)} quarantined, "
-        f"{len(report.skipped)} skipped."
+        f"Found {report.found} files: {report.used} used, {report.quarantined} quarantined, "
+        f"{report.skipped} skipped."
     ]
     lines += [f"  {issue.kind}: {issue.detail}" for issue in report.issues[:50]]
     if len(report.issues) > 50:
         lines.append(f"  ... and {len(report.issues) - 50} more; --json lists them all.")
-    show(as_json, values, [*lines, "No issues." if not report.issues else ""])
-    if not report.usable:
-        raise GateError("This data set cannot be trained on; see the issues above.")
+    show(as_json, values, lines if report.issues else [*lines, "No issues."])
+    if report.obstacle:
+        raise GateError(f"Nothing can be trained on this data set. {report.obstacle}")

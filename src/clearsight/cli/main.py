@@ -7,14 +7,19 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 STARTED = time.monotonic()
 
-import click  # noqa: E402
 import typer  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
 from clearsight.core.errors import ClearsightError, nearest  # noqa: E402
+
+Command = Any
+"""Typer carries its own copy of click, whose classes have no public name."""
+BUG = "This is a bug in clearsight; set CLEARSIGHT_DEBUG=1 to see where, and report it."
 
 VERBS = {
     "check": "Look a data set over before training.",
@@ -30,28 +35,32 @@ VERBS = {
 class LazyVerbs(TyperGroup):
     """Imports a verb's file only when that verb is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: typer.Context) -> list[str]:
         """Return every verb in the order of the road."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Command | None:
         """Return one verb's command; for the overview a stand-in that imports nothing."""
         if cmd_name not in VERBS:
             return None
         if ctx.resilient_parsing or _overview(sys.argv[1:]):
-            return click.Command(cmd_name, help=VERBS[cmd_name])
+            return _command(cmd_name, lambda: None)
         module = importlib.import_module(f"clearsight.cli.{cmd_name}")
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(name=cmd_name, help=VERBS[cmd_name])(getattr(module, cmd_name))
-        return typer.main.get_command(app)
+        return _command(cmd_name, getattr(module, cmd_name))
 
     def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+        self, ctx: typer.Context, args: list[str]
+    ) -> tuple[str | None, Command | None, list[str]]:
         """Resolve the verb, or fail naming the nearest one."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             ctx.fail(f"Unknown command {args[0]!r}.{nearest(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
+
+
+def _command(name: str, function: Callable[..., None]) -> Command:
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name=name, help=VERBS[name])(function)
+    return typer.main.get_command(single)
 
 
 app = typer.Typer(
@@ -93,6 +102,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("CLEARSIGHT_DEBUG"):
+            raise
+        _report(ClearsightError(f"internal error, {type(error).__name__}: {error}. {BUG}"))
         sys.exit(1)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from clearsight.core.config import Config
-from clearsight.core.errors import ImageError
+from clearsight.core.errors import DataError, ImageError
 from clearsight.core.progress import Progress, Silent
 from clearsight.data.cache import prepare_all
 from clearsight.data.dataset import Dataset, Quarantined, read_dataset
 from clearsight.data.issue import CHECKS, Issue
 from clearsight.data.source import ArraySource
+from clearsight.data.split import require_trainable
 
 
 class CheckReport(Config):
@@ -24,6 +25,7 @@ class CheckReport(Config):
         classes: pictures used of each class.
         issues: what the checks report.
         skipped_entries: name and reason of everything skipped.
+        obstacle: why nothing can be trained on it; empty when it can.
     """
 
     found: int
@@ -33,6 +35,7 @@ class CheckReport(Config):
     classes: dict[str, int]
     issues: tuple[Issue, ...]
     skipped_entries: tuple[tuple[str, str], ...] = ()
+    obstacle: str = ""
 
 
 def check_dataset(
@@ -58,7 +61,16 @@ def check_dataset(
         classes=dict(zip(dataset.classes, dataset.counts(), strict=True)),
         issues=tuple(issues),
         skipped_entries=tuple((item.name, item.reason) for item in dataset.skipped),
+        obstacle=_obstacle(dataset),
     )
+
+
+def _obstacle(dataset: Dataset) -> str:
+    try:
+        require_trainable(dataset)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def find_damaged(dataset: Dataset, progress: Progress | None = None) -> Dataset:
