@@ -2,5 +2,5 @@ from clearsight.testing.check_contract import CheckContract
 from clearsight.testing.contract import suite
 
 
-class TestChecks(suite(CheckContract())):  # type: ignore[misc]
+class TestChecks(suite(CheckContract())):
     pass

@@ -2,5 +2,5 @@ from clearsight.testing.contract import suite
 from clearsight.testing.reader_contract import ReaderContract
 
 
-class TestReaders(suite(ReaderContract())):  # type: ignore[misc]
+class TestReaders(suite(ReaderContract())):
     pass

@@ -19,9 +19,7 @@ def _no_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sample_sets.shutil, "which", lambda name: None)
 
 
-def test_the_installed_package_comes_first(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_installed_package_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in sample_sets.SHA256_UNPACKED:
         (tmp_path / f"{name}.gz").touch()
     monkeypatch.setattr(sample_sets, "DEBIAN_FOLDER", tmp_path)
