@@ -1,0 +1,293 @@
+"""Linear heads on fixed features: L-BFGS that keeps a deadline, strength chosen on validation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearsight.core.progress import Progress, Silent
+
+Loss = Literal["squared-hinge", "softmax"]
+CURVATURE: dict[Loss, float] = {"squared-hinge": 1.0, "softmax": 0.1}
+"""About the mean second derivative of a row's loss; decides speed, not the result."""
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+CHUNK_BYTES = 32 * 1024 * 1024
+"""Rows of features read at a time; smaller chunks measured slower."""
+MEMORY = 12
+WIDEST_GRAM = 4096
+"""Up to so many columns L-BFGS is given the curvature of least squares to start from."""
+GRAM_ROWS = 8192
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is done to features before the head: (x - offset) * factor, column by column."""
+
+    offset: Floats
+    factor: Floats
+
+    @classmethod
+    def measure(cls, features: Floats) -> Scaling:
+        """Return the scaling to mean 0 and standard deviation 1; constant columns become 0."""
+        total = np.zeros(features.shape[1])
+        squares = np.zeros(features.shape[1])
+        pivot = np.asarray(features[0], dtype=np.float32)
+        for rows in _chunks(features):
+            part = features[rows] - pivot
+            total += part.sum(axis=0, dtype=np.float64)
+            squares += np.einsum("ij,ij->j", part, part, dtype=np.float64)
+        mean = total / len(features)
+        deviation = np.sqrt(np.maximum(squares / len(features) - mean**2, 0))
+        alive = deviation > 1e-6 * max(float(deviation.max()), 1e-30)
+        factor = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=alive)
+        return cls((pivot + mean).astype(np.float32), factor.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear head on raw features, its scaling folded in.
+
+    Args:
+        weight: (d, classes) float32.
+        bias: (classes,) float32.
+    """
+
+    weight: Floats
+    bias: Floats
+
+    def scores(self, features: Floats) -> Floats:
+        """Return (n, classes) float32 of (n, d) features."""
+        parts = [features[rows] @ self.weight + self.bias for rows in _chunks(features)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.bias)), np.float32)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One minimised objective: its parameters on scaled features and what it cost."""
+
+    parameters: NDArray[np.float64]
+    objective: float
+    iterations: int
+    finished: bool
+
+
+def fit(
+    loss: Loss,
+    features: Floats,
+    labels: Labels,
+    classes: int,
+    strength: float,
+    scaling: Scaling,
+    start: NDArray[np.float64] | None = None,
+    deadline: float | None = None,
+    gram: NDArray[np.float64] | None = None,
+    max_iterations: int = 200,
+    tolerance: float = TOLERANCE,
+) -> Fit:
+    """Minimise mean loss + strength / 2 * |weight|^2 on scaled features; the bias is free.
+
+    With "squared-hinge" (one against the rest, summed over classes) this is LinearSVC's objective
+    divided by C * n, where strength = 1 / (C * n).
+
+    Args:
+        features: (n, d) float32, possibly memory-mapped.
+        labels: (n,) int64.
+        strength: of the L2 penalty.
+        start: (d + 1, classes) parameters to start from.
+        deadline: `time.monotonic()` value after which no iteration begins.
+        gram: `gram(features, scaling)`; with it far fewer iterations are needed.
+    """
+    from scipy.optimize import minimize
+
+    shape = (features.shape[1] + 1, classes)
+    space = _Space(gram, CURVATURE[loss], strength)
+    first = np.zeros(shape) if start is None else space.enter(start)
+
+    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        parameters = space.leave(flat.reshape(shape))
+        value, gradient = _mean_loss(loss, features, labels, parameters, scaling)
+        value += 0.5 * strength * float(np.square(parameters[:-1]).sum())
+        gradient[:-1] += strength * parameters[:-1]
+        return value, space.gradient(gradient).ravel()
+
+    def stop_in_time(intermediate_result: Any) -> None:
+        if deadline is not None and time.monotonic() > deadline:
+            raise StopIteration
+
+    result = minimize(
+        objective,
+        first.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        callback=stop_in_time,
+        options={"maxiter": max_iterations, "maxcor": MEMORY, "ftol": tolerance, "gtol": 1e-6},
+    )
+    parameters = space.leave(result.x.reshape(shape))
+    return Fit(parameters, float(result.fun), int(result.nit), bool(result.success))
+
+
+def gram(features: Floats, scaling: Scaling) -> NDArray[np.float64] | None:
+    """Return the (d, d) mean product of scaled columns, from a sample; None if d is too large."""
+    if features.shape[1] > WIDEST_GRAM:
+        return None
+    step = max(1, len(features) // GRAM_ROWS)
+    total = np.zeros((features.shape[1], features.shape[1]))
+    sample = features[::step]
+    for rows in _chunks(sample):
+        part = (sample[rows] - scaling.offset) * scaling.factor
+        total += part.T @ part
+    return total / len(sample)
+
+
+class _Space:
+    """Coordinates in which the objective is about as curved one way as another."""
+
+    def __init__(self, gram: NDArray[np.float64] | None, curvature: float, strength: float) -> None:
+        self._factor: NDArray[np.float64] | None = None
+        if gram is not None:
+            ridge = (strength + 1e-6) * np.eye(len(gram))
+            self._factor = np.linalg.cholesky(curvature * gram + ridge)
+
+    def enter(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._factor is None:
+            return parameters
+        return np.vstack([self._factor.T @ parameters[:-1], parameters[-1:]])
+
+    def leave(self, inner: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._solve(inner, "T")
+
+    def gradient(self, outer: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._solve(outer, "N")
+
+    def _solve(self, values: NDArray[np.float64], side: str) -> NDArray[np.float64]:
+        if self._factor is None:
+            return values
+        from scipy.linalg import solve_triangular
+
+        solved = solve_triangular(
+            self._factor, values[:-1], lower=True, trans=side, check_finite=False
+        )
+        return np.vstack([solved, values[-1:]])
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The head that was best on validation, and every strength that was tried."""
+
+    head: Head
+    accuracy: float
+    tried: list[dict[str, Any]]
+
+
+def choose(
+    loss: Loss,
+    train: tuple[Floats, Labels],
+    val: tuple[Floats, Labels],
+    classes: int,
+    strengths: Sequence[float],
+    deadline: float | None = None,
+    progress: Progress | None = None,
+    patience: int = 1,
+) -> Chosen:
+    """Fit from the strongest penalty to the weakest and keep the best on validation.
+
+    Each fit starts from the one before; the path ends when `patience` fits in a row were no
+    better, or at the deadline (the first fit always takes at least one step).
+
+    Args:
+        train, val: features (n, d) float32 and labels (n,) int64.
+        strengths: of the L2 penalty, in any order.
+    """
+    progress = progress or Silent()
+    scaling = Scaling.measure(train[0])
+    products = gram(train[0], scaling)
+    best: tuple[tuple[float, float], Head] | None = None
+    tried: list[dict[str, Any]] = []
+    start, worse = None, 0
+    for strength in sorted(strengths, reverse=True):
+        result = fit(loss, *train, classes, strength, scaling, start, deadline, products)
+        start = result.parameters
+        head = folded(result.parameters, scaling)
+        rank = _rank(head.scores(val[0]), val[1])
+        record = {"strength": strength, "accuracy": rank[0], "log_loss": -rank[1]}
+        tried.append(record | {"iterations": result.iterations, "finished": result.finished})
+        progress.advance(1, f"val {rank[0]:.4f}")
+        if best is None or rank > best[0]:
+            best, worse = (rank, head), 0
+        else:
+            worse += 1
+        if worse >= patience or (deadline is not None and time.monotonic() > deadline):
+            break
+    assert best is not None, "no strengths were given"
+    return Chosen(best[1], best[0][0], tried)
+
+
+def folded(parameters: NDArray[np.float64], scaling: Scaling) -> Head:
+    """Return the head on raw features that equals `parameters` on scaled ones."""
+    weight = parameters[:-1] * scaling.factor[:, None]
+    bias = parameters[-1] - scaling.offset.astype(np.float64) @ weight
+    return Head(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def _mean_loss(
+    loss: Loss,
+    features: Floats,
+    labels: Labels,
+    parameters: NDArray[np.float64],
+    scaling: Scaling,
+) -> tuple[float, NDArray[np.float64]]:
+    """Mean loss and its gradient in the parameters; features stay unscaled in memory."""
+    head = folded(parameters, scaling)
+    value, by_weight = 0.0, np.zeros(parameters[:-1].shape)
+    by_bias = np.zeros(parameters.shape[1])
+    row_loss = _squared_hinge if loss == "squared-hinge" else _softmax
+    for rows in _chunks(features):
+        part = features[rows]
+        total, by_score = row_loss(part @ head.weight + head.bias, labels[rows])
+        value += total
+        by_weight += part.T @ by_score
+        by_bias += by_score.sum(axis=0, dtype=np.float64)
+    by_weight -= np.outer(scaling.offset, by_bias)
+    by_weight *= scaling.factor[:, None]
+    return value / len(features), np.vstack([by_weight, by_bias]) / len(features)
+
+
+def _squared_hinge(scores: Floats, labels: Labels) -> tuple[float, Floats]:
+    """Sum over rows and classes of max(0, 1 - sign * score)^2, and its gradient."""
+    sign = np.full_like(scores, -1)
+    sign[np.arange(len(labels)), labels] = 1
+    short = np.maximum(1 - sign * scores, 0)
+    return float(np.square(short, dtype=np.float64).sum()), -2 * sign * short
+
+
+def _softmax(scores: Floats, labels: Labels) -> tuple[float, Floats]:
+    """Sum over rows of the cross-entropy, and its gradient."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    powers = np.exp(shifted)
+    total = powers.sum(axis=1, keepdims=True)
+    rows = np.arange(len(labels))
+    value = float((np.log(total[:, 0]) - shifted[rows, labels]).sum(dtype=np.float64))
+    gradient = powers / total
+    gradient[rows, labels] -= 1
+    return value, gradient
+
+
+def _rank(scores: Floats, labels: Labels) -> tuple[float, float]:
+    """Accuracy, then minus the mean cross-entropy: larger is better."""
+    value, _ = _softmax(scores, labels)
+    count = max(1, len(labels))
+    return float((scores.argmax(axis=1) == labels).sum()) / count, -value / count
+
+
+def _chunks(features: Floats) -> Iterator[slice]:
+    rows = max(1, CHUNK_BYTES // (4 * max(1, features.shape[1])))
+    for begin in range(0, len(features), rows):
+        yield slice(begin, begin + rows)
