@@ -68,7 +68,7 @@ def running_service(
     """
     arguments = json.dumps([[str(path) for path in models], "127.0.0.1", limits])
     started = time.monotonic()
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - this interpreter, our own program
         [sys.executable, "-c", PROGRAM.format(before=before), arguments],
         stdout=subprocess.PIPE,
         text=True,

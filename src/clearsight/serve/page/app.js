@@ -59,7 +59,7 @@ async function loadModels() {
 function add(files) {
   const pictures = [...files];
   if (!pictures.length) return;
-  $("#results").hidden = false;
+  showResults(true);
   for (const file of pictures) {
     const item = { file, name: file.name || "picture", model: chosenModel(), phase: "waiting" };
     item.card = makeCard(item);
@@ -68,6 +68,11 @@ function add(files) {
   }
   $("#cards").prepend(...state.items.slice(-pictures.length).map((item) => item.card));
   work();
+}
+
+function showResults(any) {
+  $("#results").hidden = !any;
+  document.body.classList.toggle("has-results", any);
 }
 
 function makeCard(item) {
@@ -81,6 +86,8 @@ function makeCard(item) {
   image.src = item.url;
   $("h3", card).textContent = item.name;
   $("h3", card).title = item.name;
+  $(".tag", card).textContent = item.model ?? "";
+  $(".tag", card).hidden = state.models.length < 2;
   $(".remove", card).addEventListener("click", () => remove(item));
   for (const button of card.querySelectorAll("[data-copy]")) {
     button.addEventListener("click", () => copy(button, code(item)[button.dataset.copy]));
@@ -94,7 +101,7 @@ function remove(item) {
   URL.revokeObjectURL(item.url);
   item.card.remove();
   state.items = state.items.filter((other) => other !== item);
-  $("#results").hidden = !state.items.length;
+  showResults(state.items.length > 0);
   ($("#cards .remove") ?? $("#pick")).focus();
 }
 
@@ -214,9 +221,11 @@ function code(item) {
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+url = ${JSON.stringify(url)}
 picture = Path(${JSON.stringify(item.name)}).read_bytes()
-request = Request(${JSON.stringify(url)}, picture, {"Content-Type": ${JSON.stringify(type)}})
-for found in json.load(urlopen(request))["predictions"]:
+headers = {"Content-Type": ${JSON.stringify(type)}}
+answer = json.load(urlopen(Request(url, picture, headers)))
+for found in answer["predictions"]:
     print(f'{found["label"]}: {found["score"]:.1%}')`,
   };
 }
