@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,8 +62,9 @@ def write_report(
         path: the HTML file.
         evaluation: what was found.
         about: facts to tell beside it, all optional: the manifest's fields, and `run`, `data`,
-            `part` ("test", "val" or "all"), `engine`, `seconds`, `story`, `counts`, `commands`
-            (or `outcome`, holding `seconds`, `story` and `counts`).
+            `part` ("test", "val" or "all"), `engine`, `seconds`, `story` and `counts` (these
+            three also inside `outcome`). `story["curve"]` is a list of
+            {"epoch", "val_accuracy"}.
         dataset: what was scored; pictures of the galleries are read from it again.
 
     Raises:
@@ -206,10 +208,17 @@ def _curve(story: Mapping[str, Any]) -> list[dict[str, float]]:
 
 
 def _commands(facts: Mapping[str, Any]) -> list[str]:
-    if "commands" in facts:
-        return list(facts["commands"])
+    """Return the commands that lead here; DATA stands for the pictures it was trained on."""
     if "run" not in facts:
         return []
-    part = facts.get("part")
-    data = f" {facts['data']}" if part == "all" and "data" in facts else ""
-    return [f"clearsight evaluate {facts['run']}{data}"]
+    config = facts.get("config", {})
+    train = ["clearsight", "train", "DATA", "--out", facts["run"]]
+    if config.get("time_s") is not None:
+        train += ["--time", f"{config['time_s']:g}s"]
+    for option in ("epochs", "model", "seed"):
+        if config.get(option) is not None:
+            train += [f"--{option}", str(config[option])]
+    evaluate = ["clearsight", "evaluate", facts["run"]]
+    if facts.get("part") == "all" and "data" in facts:
+        evaluate.append(facts["data"])
+    return [shlex.join(train), shlex.join(evaluate)]
