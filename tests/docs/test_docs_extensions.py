@@ -1,0 +1,85 @@
+"""The code on every "Add a ..." page is run against the contract that the page names."""
+
+import sys
+import types
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from PIL import Image
+
+from clearsight.core.registry import camel
+from clearsight.testing.check_contract import CheckContract
+from clearsight.testing.metric_contract import MetricContract
+from clearsight.testing.reader_contract import ReaderContract
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import check_docs  # noqa: E402
+
+
+def block_of(page, stem):
+    """Load the page's first Python block as the module `stem`; return what it must define."""
+    blocks = check_docs.read_page(ROOT / "docs/how-to" / page).blocks
+    code = next(block.text for block in blocks if block.language == "python")
+    module = types.ModuleType(stem)
+    sys.modules[stem] = module
+    exec(compile(code, page, "exec"), vars(module))
+    return vars(module).get(camel(stem)) or vars(module)[stem]
+
+
+@pytest.mark.parametrize("clause", MetricContract().clauses())
+def test_add_a_metric(clause):
+    MetricContract().run(clause, block_of("add-a-metric.md", "my_top_two"))
+
+
+@pytest.mark.parametrize("clause", CheckContract().clauses())
+def test_add_a_check(clause):
+    CheckContract().run(clause, block_of("add-a-check.md", "my_few_pictures"))
+
+
+def labels_file(root):
+    (root / "pictures").mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (4, 3), (number, 0, 0)).save(root / "pictures" / f"{number}.png")
+    (root / "labels.txt").write_text("pictures/0.png cat\npictures/1.png 犬\n", "utf-8")
+    return root
+
+
+class ReaderContractWithOneMore(ReaderContract):
+    examples: ClassVar = {"my-labels-file": labels_file}
+
+
+@pytest.mark.parametrize("clause", ReaderContract().clauses())
+def test_add_a_reader(clause):
+    ReaderContractWithOneMore().run(clause, block_of("add-a-reader.md", "my_labels_file"))
+
+
+def test_add_an_engine():
+    contract = pytest.importorskip("clearsight.testing.engine_contract").EngineContract()
+    engine = block_of("add-an-engine.md", "my_engine")
+    for name in contract.clauses():
+        contract.run(name, engine)
+
+
+def test_add_a_loss():
+    contract = pytest.importorskip("clearsight.testing.loss_contract").LossContract()
+    loss = block_of("add-a-loss.md", "my_focal")
+    for name in contract.clauses():
+        contract.run(name, loss)
+
+
+PAGES = sorted(path.name for path in (ROOT / "docs/how-to").glob("add-a*.md"))
+
+
+def test_there_is_a_page_for_every_kind():
+    kinds = {page.removeprefix("add-").removesuffix(".md").split("-", 1)[1] for page in PAGES}
+    assert kinds == {"check", "engine", "loss", "metric", "model-family", "protocol", "reader"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_names_the_contract_to_run(page):
+    text = (ROOT / "docs/how-to" / page).read_text(encoding="utf-8")
+    (named,) = {word for word in text.split() if word.startswith("tests/contracts/")}
+    assert (ROOT / named).is_file()
