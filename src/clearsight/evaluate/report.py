@@ -28,6 +28,25 @@ LARGEST_TABLE = 25
 """Classes up to which the confusion matrix is a table; above, confusions are listed instead."""
 CLASSES_SHOWN = 30
 LEFT_OUT_SHOWN = 1000
+FACTS = [
+    "family",
+    "part",
+    "data",
+    "run",
+    "engine",
+    "seconds",
+    "counts",
+    "story",
+    "config",
+    "preprocessing",
+    "seed",
+    "weight_licences",
+    "created_utc",
+    "id",
+    "data_fingerprint",
+    "versions",
+]
+STORY = ("reason", "training", "curve")
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,8 @@ def render_report(evaluation: Evaluation, about: Mapping[str, Any], dataset: Dat
     """Return the report's HTML; see `write_report`."""
     css = (PAGE / "report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
-    facts = {**about.get("outcome", {}), **about}
+    facts = {**dict.fromkeys(FACTS), **about.get("outcome", {}), **about}
+    story = {**dict.fromkeys(STORY), **(facts["story"] or {})}
     html = (
         _environment()
         .get_template("report.html.j2")
@@ -86,9 +106,8 @@ def render_report(evaluation: Evaluation, about: Mapping[str, Any], dataset: Dat
             css_digest=digest,
             version=__version__,
             about=facts,
-            story=facts.get("story", {}),
-            counts=facts.get("counts", {}),
-            curve=_curve(facts.get("story", {})),
+            story=story,
+            curve=_curve(story),
             commands=_commands(facts),
             evaluation=evaluation,
             figures=evaluation.figures,
@@ -101,7 +120,7 @@ def render_report(evaluation: Evaluation, about: Mapping[str, Any], dataset: Dat
             successes=_pictures(evaluation.successes, dataset),
             left_out=_left_out(evaluation),
             left_out_shown=LEFT_OUT_SHOWN,
-            limits=limits(evaluation, facts.get("part")),
+            limits=limits(evaluation, facts["part"]),
         )
     )
     return html.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -198,7 +217,7 @@ def _left_out(evaluation: Evaluation) -> list[tuple[str, LeftOut]]:
 
 def _curve(story: Mapping[str, Any]) -> list[dict[str, float]]:
     """Return the points of the learning curve that have an epoch and a validation accuracy."""
-    points = [point for point in story.get("curve", []) if isinstance(point, Mapping)]
+    points = [point for point in story["curve"] or [] if isinstance(point, Mapping)]
     wanted = ("epoch", "val_accuracy")
     return [
         {key: float(value) for key, value in point.items() if isinstance(value, (int, float))}
@@ -209,9 +228,9 @@ def _curve(story: Mapping[str, Any]) -> list[dict[str, float]]:
 
 def _commands(facts: Mapping[str, Any]) -> list[str]:
     """Return the commands that lead here; DATA stands for the pictures it was trained on."""
-    if "run" not in facts:
+    if facts["run"] is None:
         return []
-    config = facts.get("config", {})
+    config = facts["config"] or {}
     train = ["clearsight", "train", "DATA", "--out", facts["run"]]
     if config.get("time_s") is not None:
         train += ["--time", f"{config['time_s']:g}s"]
@@ -219,6 +238,6 @@ def _commands(facts: Mapping[str, Any]) -> list[str]:
         if config.get(option) is not None:
             train += [f"--{option}", str(config[option])]
     evaluate = ["clearsight", "evaluate", facts["run"]]
-    if facts.get("part") == "all" and "data" in facts:
+    if facts["part"] == "all" and facts["data"] is not None:
         evaluate.append(facts["data"])
     return [shlex.join(train), shlex.join(evaluate)]
