@@ -28,7 +28,7 @@ LARGEST_TABLE = 25
 """Classes up to which the confusion matrix is a table; above, confusions are listed instead."""
 CLASSES_SHOWN = 30
 LEFT_OUT_SHOWN = 1000
-FACTS = [
+FACTS = (
     "family",
     "part",
     "data",
@@ -45,7 +45,7 @@ FACTS = [
     "id",
     "data_fingerprint",
     "versions",
-]
+)
 STORY = ("reason", "training", "curve")
 
 
