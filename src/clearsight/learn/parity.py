@@ -66,6 +66,7 @@ def check_parity(
     """
     if not encoded or not openers:
         raise GateError("The parity gate needs at least one validation picture and one engine.")
+    _check_shape(staged, trained_pixels)
     cases = list(_cases(staged, encoded[:max_pictures], trained_pixels[:max_pictures]))
     pixels = np.stack([case.pixels for case in cases])
     wanted = softmax(_finite(reference(pixels)), staged.manifest.temperature)
@@ -84,12 +85,23 @@ def check_parity(
     }
 
 
+def _check_shape(staged: Bundle, trained: ImagesNHWC) -> None:
+    wanted = staged.manifest.preprocessing
+    shape = (wanted.height, wanted.width, wanted.channels)
+    if trained.shape[1:] != shape:
+        raise GateError(
+            f"The Bundle prepares pictures of shape {shape}, training used {trained.shape[1:]}. "
+            f"{WHAT_TO_DO}"
+        )
+
+
 def _cases(staged: Bundle, encoded: Sequence[bytes], trained: ImagesNHWC) -> Iterator[_Case]:
     for content, pixels in zip(encoded, trained, strict=True):
         yield _Case("original", content, pixels)
+    preprocessing = staged.manifest.preprocessing
     for content in encoded[:VARIED_PICTURES]:
-        for variant in picture_variants(decode(content)):
-            pixels = prepare(variant.twin, staged.manifest.preprocessing)
+        for variant in picture_variants(decode(content), preprocessing):
+            pixels = prepare(variant.twin, preprocessing)
             yield _Case(variant.kind, variant.encoded, pixels)
 
 
@@ -127,11 +139,6 @@ def _check_engine(
 
 def _check_pixels(name: str, cases: Sequence[_Case], prepared: Sequence[ImageHWC]) -> None:
     for case, pixels in zip(cases, prepared, strict=True):
-        if pixels.shape != case.pixels.shape:
-            raise GateError(
-                f"The Bundle prepares pictures of shape {pixels.shape}, training used "
-                f"{case.pixels.shape}. {WHAT_TO_DO}"
-            )
         off = int(np.abs(pixels.astype(np.int16) - case.pixels).max())
         if off:
             raise GateError(

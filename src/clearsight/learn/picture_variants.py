@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from clearsight.core.nouns import ImageHWC
+from clearsight.core.nouns import ImageHWC, Preprocessing
 from clearsight.data.decode import decode
 
 EXIF_ORIENTATION = 0x0112
@@ -34,22 +34,19 @@ class Variant:
     twin: ImageHWC
 
 
-def picture_variants(image: ImageHWC) -> Iterator[Variant]:
+def picture_variants(image: ImageHWC, preprocessing: Preprocessing) -> Iterator[Variant]:
     """Yield variants of one picture, each with the pixels it must decode to.
 
     Args:
         image: (height, width, 3) uint8 RGB; not modified.
+        preprocessing: what the model wants.
     """
-    image = _reduced(image)
+    image = _reduced(image, LARGEST_SIDE)
     for orientation, quarters in ORIENTATIONS.items():
-        stored = np.ascontiguousarray(np.rot90(image, quarters))
-        exif = Image.Exif()
-        exif[EXIF_ORIENTATION] = orientation
-        encoded = _encode(Image.fromarray(stored), "PNG", exif=exif)
+        stored = Image.fromarray(np.ascontiguousarray(np.rot90(image, quarters)))
+        encoded = _encode(stored, "PNG", exif=_exif(orientation))
         yield Variant(f"exif-{orientation}", encoded, image)
-    plain = _encode(Image.fromarray(stored), "JPEG")
-    turned = _encode(Image.fromarray(stored), "JPEG", exif=exif)
-    yield Variant("jpeg-exif", turned, np.ascontiguousarray(np.rot90(decode(plain), -quarters)))
+    yield _turned_jpeg(image, preprocessing)
     yield Variant("cmyk", _encode(Image.fromarray(image).convert("CMYK"), "TIFF"), image)
     luma = np.asarray(Image.fromarray(image).convert("L"))
     grey = np.repeat(luma[:, :, None], 3, axis=2)
@@ -62,9 +59,24 @@ def picture_variants(image: ImageHWC) -> Iterator[Variant]:
     yield Variant("1:8", _encode(Image.fromarray(strip), "PNG"), strip)
 
 
-def _reduced(image: ImageHWC) -> ImageHWC:
+def _turned_jpeg(image: ImageHWC, preprocessing: Preprocessing) -> Variant:
+    """Return a JPEG small enough that it is not shrunk while it is decoded, turned by EXIF."""
+    small = _reduced(image, min(LARGEST_SIDE, 2 * min(preprocessing.height, preprocessing.width)))
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(small)))
+    upright = np.rot90(decode(_encode(stored, "JPEG")), -1)
+    encoded = _encode(stored, "JPEG", exif=_exif(6))
+    return Variant("jpeg-exif", encoded, np.ascontiguousarray(upright))
+
+
+def _exif(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = orientation
+    return exif
+
+
+def _reduced(image: ImageHWC, largest: int) -> ImageHWC:
     height, width = image.shape[:2]
-    scale = LARGEST_SIDE / max(height, width)
+    scale = largest / max(height, width)
     if scale >= 1:
         return image
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
