@@ -274,10 +274,20 @@ def _bombs():
     }
 
 
-BOMBS = (
-    "png 60000|jpeg 60000|zTXt|iTXt|iCCP|many zTXt|many chunks|jpeg scans|gif comments|idat|"
-    "gif frames|tiff pages"
-).split("|")
+BOMBS = [
+    "png 60000",
+    "jpeg 60000",
+    "zTXt",
+    "iTXt",
+    "iCCP",
+    "many zTXt",
+    "many chunks",
+    "jpeg scans",
+    "gif comments",
+    "idat",
+    "gif frames",
+    "tiff pages",
+]
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -347,11 +357,10 @@ def test_mutated_pictures_give_pixels_or_an_image_error():
     limits = Limits(max_pixels=4_000_000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for mutant in _mutants(2300):
+        for mutant in _mutants(6900):
             try:
                 pixels = decode(mutant, limits)
-            except ImageError as error:
-                assert error.detail
+            except ImageError:
                 outcomes["error"] += 1
             else:
                 assert pixels.dtype == np.uint8
