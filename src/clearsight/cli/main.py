@@ -75,7 +75,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from clearsight import __version__
+        from clearsight.core.version import __version__
 
         print(f"clearsight {__version__}")
         raise typer.Exit

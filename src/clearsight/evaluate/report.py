@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from clearsight import __version__
+from clearsight.core.version import __version__
 from clearsight.core.files import write_text
 from clearsight.data.dataset import Dataset
 from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut

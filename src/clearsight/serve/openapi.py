@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clearsight import __version__
+from clearsight.core.version import __version__
 from clearsight.serve.service import MODEL_NAME, Service
 from clearsight.serve.status import IMAGE_STATUSES, STATUSES, UNEXPECTED
 
