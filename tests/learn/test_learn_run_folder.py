@@ -18,7 +18,8 @@ def record(state: str = "training") -> RunRecord:
 def test_a_new_folder_opens_and_a_used_one_does_not(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     assert folder.open(resume=False) is None
-    folder.write(record())
+    assert not (tmp_path / "run").exists()
+    folder.begin(record())
     with pytest.raises(UsageError, match="--resume"):
         folder.open(resume=False)
     assert folder.open(resume=True) == record()
@@ -26,7 +27,7 @@ def test_a_new_folder_opens_and_a_used_one_does_not(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.open(resume=False)
+    folder.begin(record())
     folder.finish(record("done"))
     assert not folder.work.exists()
     with pytest.raises(UsageError, match="finished run"):
@@ -62,10 +63,20 @@ def test_other_data_is_refused() -> None:
 def test_litter_of_a_killed_run_is_removed(tmp_path: Path) -> None:
     litter = tmp_path / ".clearsight-tmp-bundle-0123456789ab"
     litter.mkdir()
-    RunFolder(tmp_path).work.mkdir()
-    RunFolder(tmp_path).write(record())
-    RunFolder(tmp_path).open(resume=True)
+    folder = RunFolder(tmp_path)
+    assert folder.open(resume=False) is None  # killed before the record was written
+    folder.begin(record())
     assert not litter.exists()
+
+
+def test_a_bundle_of_a_run_that_was_killed_before_its_record_is_made_again(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(record())
+    folder.bundle.mkdir()
+    (folder.work / "checkpoint").write_text("kept")
+    folder.begin(record())
+    assert not folder.bundle.exists()
+    assert (folder.work / "checkpoint").read_text() == "kept"
 
 
 def test_a_budget_is_always_there() -> None:

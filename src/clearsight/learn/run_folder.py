@@ -18,7 +18,14 @@ from pydantic import Field
 
 from clearsight.core.config import Config
 from clearsight.core.errors import DataError, StorageError, UsageError
-from clearsight.core.files import read_json, remove_litter, storage_errors, write_json, write_text
+from clearsight.core.files import (
+    TEMPORARY_PREFIX,
+    read_json,
+    remove_litter,
+    storage_errors,
+    write_json,
+    write_text,
+)
 from clearsight.data.dataset import Dataset
 from clearsight.learn.settings import TrainSettings
 
@@ -62,13 +69,13 @@ class RunFolder:
         return self.path / "bundle"
 
     def open(self, resume: bool) -> RunRecord | None:
-        """Make the folder ready and return the record of the run to resume, if any.
+        """Return the record of the run to resume, if any; nothing is written.
 
         Raises:
             UsageError: the folder is in use and `resume` was not asked for, or the other way.
         """
         record = self.read() if (self.path / "run.json").is_file() else None
-        if record is None and self.path.exists() and any(self.path.iterdir()):
+        if record is None and self._in_use():
             raise UsageError(
                 f"{self.path} is not empty and holds no run. Choose another --out; "
                 "nothing was changed."
@@ -79,10 +86,27 @@ class RunFolder:
             raise UsageError(f"{self.path} holds {what}. Choose another --out{hint}.")
         if record is None and resume:
             raise UsageError(f"{self.path} holds no run to resume. Start one without --resume.")
-        with storage_errors(self.path):
-            self.work.mkdir(parents=True, exist_ok=True)
-            remove_litter(self.path)
         return record
+
+    def begin(self, record: RunRecord) -> None:
+        """Make the folder, write the record, and clear what a killed run left half done.
+
+        A Bundle beside an unfinished record was written a moment before the kill; it is made again.
+        """
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            remove_litter(self.path)
+            if self.bundle.exists():
+                shutil.rmtree(self.bundle)
+        self.write(record)
+        with storage_errors(self.work):
+            self.work.mkdir(exist_ok=True)
+
+    def _in_use(self) -> bool:
+        with storage_errors(self.path):
+            if not self.path.exists():
+                return False
+            return any(not e.name.startswith(TEMPORARY_PREFIX) for e in self.path.iterdir())
 
     def read(self) -> RunRecord:
         """Read RUN/run.json.
@@ -127,8 +151,7 @@ def check_same_data(record: RunRecord, fingerprint: str) -> None:
     """
     if record.fingerprint != fingerprint:
         raise DataError(
-            f"{record.data} has changed since this run began: its pictures, labels or parts differ, "
-            "so the held-out part is not the same. Restore the pictures, name other DATA, or start "
-            "a new run with another --out."
+            f"{record.data} has changed since this run began: its pictures, labels or parts differ "
+            "and the held-out part is not the same. Restore the pictures, name other DATA, or "
+            "start a new run with another --out."
         )
-

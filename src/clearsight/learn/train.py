@@ -125,14 +125,15 @@ def train(
     mark = fingerprint(dataset)
     if record is not None:
         check_same_data(record, mark)
+    _say_found(dataset, progress)
+    parts, facts = _usable(dataset, settings, progress)
+    candidates = _candidates(settings, facts)
     record = RunRecord(
         state="training", data=str(data.resolve()), fingerprint=mark, settings=settings
     )
-    folder.write(record)
+    folder.begin(record)
     folder.write_splits(dataset)
-    _say_found(dataset, progress)
-    parts, facts = _usable(dataset, settings, progress)
-    best = _best(parts, facts, settings, seams, folder, progress, started)
+    best = _best(candidates, parts, facts, settings, seams, folder, progress, started)
     learnt = _learnt(best, parts, dataset, settings, mark)
     bundle = write_learnt(folder.bundle, learnt, seams.predictors, seams.card)
     seconds = time.monotonic() - started
@@ -161,8 +162,7 @@ def plan(data: Path, settings: TrainSettings) -> dict[str, Any]:
     _, facts = _usable(dataset, settings, Silent())
     steps = []
     for candidate in _candidates(settings, facts):
-        make = FAMILIES.load(candidate.key)
-        family: Family = make(make.Config.parse(candidate.config))
+        family = _family(candidate)
         steps.append(
             {
                 "family": candidate.key,
@@ -284,6 +284,7 @@ def _subsample(part: Dataset, size: int, seed: int) -> Dataset:
 
 
 def _best(
+    candidates: list[Candidate],
     parts: dict[str, Dataset],
     facts: Facts,
     settings: TrainSettings,
@@ -293,7 +294,6 @@ def _best(
     started: float,
 ) -> _Trained:
     """Train every candidate within its share of the time and keep the best on validation."""
-    candidates = _candidates(settings, facts)
     best: _Trained | None = None
     for number, candidate in enumerate(candidates):
         progress.say(f"Training {candidate.key}", reason=candidate.reason)
@@ -313,9 +313,20 @@ def _best(
 
 
 def _candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
+    """Return what to train; every name and setting is checked before anything is written."""
     if settings.model == "auto":
-        return shortlist(facts, settings.time_s, settings.epochs)
-    return [named(settings.model, settings.family)]
+        candidates = shortlist(facts, settings.time_s, settings.epochs)
+    else:
+        candidates = [named(settings.model, settings.family)]
+    for candidate in candidates:
+        _family(candidate)
+    return candidates
+
+
+def _family(candidate: Candidate) -> Family:
+    make = FAMILIES.load(candidate.key)
+    family: Family = make(make.Config.parse(candidate.config))
+    return family
 
 
 def named(model: str, config: dict[str, Any]) -> Candidate:
@@ -361,8 +372,7 @@ def _fit(
     number: int,
 ) -> _Trained:
     began = time.monotonic()
-    make = FAMILIES.load(candidate.key)
-    family: Family = make(make.Config.parse(candidate.config))
+    family = _family(candidate)
     preprocessing = family.preprocessing(facts)
     work = folder.work / f"{number}-{candidate.key}"
     train_cache, val_cache = (
