@@ -14,8 +14,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from clearsight.core.version import __version__
 from clearsight.core.files import write_text
+from clearsight.core.version import __version__
 from clearsight.data.dataset import Dataset
 from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut
 from clearsight.evaluate.figures import METRICS, ClassScore, Figures, Measure
