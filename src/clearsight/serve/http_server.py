@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import threading
@@ -116,6 +117,7 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=max(1, int(limits.idle_s)),
                 timeout_graceful_shutdown=max(1, int(limits.drain_s)),
             )
@@ -125,6 +127,8 @@ class HttpServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: no collection walks over it again
         self._on_ready()
 
     def stop(self) -> None:

@@ -78,24 +78,18 @@ class Rest:
     async def _outcomes(
         self, request: Request, model: Model, pictures: list[bytes], top: int
     ) -> list[Prediction | BaseException]:
-        futures = self.service.submit(model, pictures, top)
-        waiting = asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+        futures = [asyncio.wrap_future(f) for f in self.service.submit(model, pictures, top)]
         left = asyncio.ensure_future(request.left())
+        left.add_done_callback(lambda _: [future.cancel() for future in futures])
         try:
-            await asyncio.wait(
-                (waiting, left),
-                timeout=self.service.limits.deadline_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if waiting.done():
-                return waiting.result()
+            _, late = await asyncio.wait(futures, timeout=self.service.limits.deadline_s)
             if left.done():
                 raise ClientLeftError("The client closed the connection before the answer.")
-            raise ExpiredError("The deadline passed before there was an answer. Try again later.")
+            if late:
+                raise ExpiredError("The deadline passed before there was an answer. Try later.")
+            return [future.exception() or future.result() for future in futures]
         finally:
-            left.cancel()
-            if not waiting.done():
-                waiting.cancel()
+            left.cancel()  # ends the waiting for the client and, by its callback, all that is late
 
     @staticmethod
     def exchanges(encoded: bytes, top: int, model: str) -> dict[str, Exchange]:
