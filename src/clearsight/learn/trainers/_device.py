@@ -29,7 +29,7 @@ class Device:
         network.to(self.name, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def pixels(self, images_nhwc: Tensor) -> Tensor:
-        """Return uint8 (n, h, w, c) pictures as float32 (n, c, h, w), channels last, in [0, 255]."""
+        """Return uint8 (n, h, w, c) as float32 (n, c, h, w), channels last, in [0, 255]."""
         moved = images_nhwc.to(self.name, non_blocking=True)
         return moved.permute(0, 3, 1, 2).to(torch.float32)
 
@@ -76,3 +76,14 @@ def repeatable(device: Device) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = fill
         torch.set_num_threads(threads)
         torch.set_rng_state(random_state)
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Keep GPUs from rounding convolutions to TF32 inside the block."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from clearsight.core.errors import ClearsightError, ConfigError, InterruptedRun, nearest
+from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.seeds import derive_seed, generator
 from clearsight.learn.family import Job
 from clearsight.learn.losses import LOSSES
@@ -27,10 +28,10 @@ from clearsight.learn.trainers._checkpoint import (
     remove_checkpoints,
     write_checkpoint,
 )
-from clearsight.learn.trainers._device import Device, choose_device, repeatable
+from clearsight.learn.trainers._device import Device, choose_device, full_precision, repeatable
 from clearsight.learn.trainers._optimizers import OPTIMIZERS, Groups, Optimizers, default_groups
 from clearsight.learn.trainers._plan import Plan, one_cycle
-from clearsight.learn.trainers._validation import Validation, worth_keeping
+from clearsight.learn.trainers._validation import Validation, network_logits, worth_keeping
 
 WARM_UP_STEPS = 3  # not timed: the first steps allocate
 TIMED_STEPS = 8
@@ -68,8 +69,9 @@ class Recipe:
         schedule: "one-cycle" or "constant".
         warmup: part of the run in which a one-cycle schedule rises.
         max_epochs: most passes under a deadline; a longer budget is not used up.
-        groups: returns torch parameter groups (each may have `lr`, `weight_decay`), default two.
-        prepare_step: called as (network, progress in [0, 1]) before each step, to freeze or unfreeze.
+        groups: returns torch parameter groups (each may have `lr`, `weight_decay`).
+        prepare_step: called as (network, progress in [0, 1]) before each step, for example to
+            freeze or unfreeze layers.
     """
 
     lr: float
@@ -108,6 +110,20 @@ def train_network(network: nn.Module, job: Job, recipe: Recipe) -> dict[str, Any
     device = choose_device()
     with repeatable(device), _stop_signals() as stop:
         return _Training(network, job, recipe, device, stop).run()
+
+
+def score_network(network: nn.Module, images_nhwc: ImagesNHWC) -> Scores:
+    """Return (n, classes) float32 scores of uint8 (n, h, w, c) pictures, in full precision.
+
+    Args:
+        network: takes float32 (n, c, h, w) pixels in [0, 255]; it is left on the CPU.
+    """
+    device = replace(choose_device(), autocast=None)
+    device.place(network)
+    with full_precision():
+        scores = network_logits(network, images_nhwc, device)
+    network.to("cpu")
+    return scores
 
 
 class _DivergedError(Exception):
@@ -252,7 +268,7 @@ class _Training:
     def _restart(self) -> None:
         if self.plan.attempt + 1 >= ATTEMPTS:
             raise ClearsightError(
-                f"Training diverged {ATTEMPTS} times (the loss is not a number), the last time with "
+                f"Training diverged {ATTEMPTS} times (the loss is not a number), last with "
                 f"learning rate {self.recipe.lr * 0.5**self.plan.attempt:g}. Give a smaller one."
             )
         self.plan.restart()
