@@ -95,10 +95,13 @@ def _weights(distribution: str) -> Finding:
 
 def _accelerator() -> Finding:
     try:
-        from clearsight.learn.trainers.device import describe_device
+        from clearsight.learn.trainers._device import choose_device
     except ImportError:
         return Finding("GPU", "missing", "not looked for: torch is not installed")
-    return Finding("GPU", "ok", describe_device())
+    device = choose_device()
+    if device.name == "cpu":
+        return Finding("GPU", "missing", f"none; training uses {device.threads} CPU threads")
+    return Finding("GPU", "ok", f"{device.name}, mixed precision")
 
 
 def _sample_set() -> Finding:
