@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 import json
 import pickletools
-import re
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,12 +43,18 @@ def main() -> None:
 
 def one_array_a_line(table: dict[str, Any]) -> str:
     """Return the table as JSON that a person can read and a diff can show."""
-    text = json.dumps(table, indent=1)
-    return re.sub(r"\[([^\]]*)\]", lambda match: re.sub(r"\s+", " ", match[0]), text) + "\n"
+    parts = []
+    for name, entry in table.items():
+        about = json.dumps({k: v for k, v in entry.items() if k != "arrays"}, indent=1)[1:-2]
+        arrays = ",\n".join(
+            f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in entry["arrays"].items()
+        )
+        parts.append(f'"{name}": {{{about},\n "arrays": {{\n{arrays}\n }}\n}}')
+    return "{" + ",\n".join(parts) + "}\n"
 
 
 def index(name: str, package: str, file_name: str) -> dict[str, Any]:
-    """Return the table of one file: offsets in bytes and shapes by timm's names."""
+    """Return where one file holds what: offset (bytes), shape, strides (items) by timm's names."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(f"{package} is not installed")
@@ -61,10 +66,12 @@ def index(name: str, package: str, file_name: str) -> dict[str, Any]:
     }
     assert len(wanted) == len(found), (len(wanted), len(found))
     placed = {}
-    for (ours, value), (theirs, (offset, shape)) in zip(wanted.items(), found, strict=True):
+    for (ours, value), (theirs, (offset, shape, strides)) in zip(
+        wanted.items(), found, strict=True
+    ):
         assert list(value.shape) == shape, (ours, theirs)
         assert ours.rsplit(".", 1)[1] == theirs.rsplit(".", 1)[1], (ours, theirs)
-        placed[ours] = [offset, *shape]
+        placed[ours] = [offset, shape, strides]
     return {
         "package": package,
         "file": f"models/{file_name}",
@@ -75,8 +82,8 @@ def index(name: str, package: str, file_name: str) -> dict[str, Any]:
     }
 
 
-def arrays(stream: BinaryIO) -> list[tuple[str, tuple[int, list[int]]]]:
-    """Return (name, (offset, shape)) of every float array in torch's pre-zip file format."""
+def arrays(stream: BinaryIO) -> list[tuple[str, tuple[int, list[int], list[int]]]]:
+    """Return (name, (offset, shape, strides)) of every float array in torch's old format."""
     for _ in range(3):
         list(pickletools.genops(stream))  # magic number, protocol, byte order
     tensors = list(read_tensors(values(stream)))
@@ -89,8 +96,8 @@ def arrays(stream: BinaryIO) -> list[tuple[str, tuple[int, list[int]]]]:
         stream.seek(count * sizes[key], 1)
     assert stream.read(1) == b"", "bytes after the last array"
     return [
-        (name, (starts[key], shape))
-        for name, key, kind, shape in tensors
+        (name, (starts[key], *layout))
+        for name, key, kind, layout in tensors
         if kind == "torch FloatStorage"
     ]
 
@@ -110,7 +117,7 @@ def values(stream: BinaryIO) -> list[tuple[str, Any]]:
 
 
 def read_tensors(listed: list[tuple[str, Any]]) -> Any:
-    """Yield (name, storage key, storage kind, shape) of each `name: tensor` in the opcodes."""
+    """Yield (name, storage key, storage kind, (shape, strides)) of each named tensor."""
     integers = ("BININT", "BININT1", "BININT2")
     for at, (kind, value) in enumerate(listed):
         if (kind, value) != ("GLOBAL", "torch._utils _rebuild_tensor_v2"):
@@ -121,13 +128,18 @@ def read_tensors(listed: list[tuple[str, Any]]) -> Any:
         assert (mark, device) == ("storage", "cpu"), text
         begin = next(i for i in range(at, at + 20) if listed[i][0] == "BINPERSID") + 1
         assert listed[begin] == ("BININT1", 0), "the array does not begin its storage"
-        shape = []
-        for inner, number in listed[begin + 1 :]:
-            if inner in integers:
-                shape.append(number)
-            elif inner != "MARK":
+        groups: list[list[int]] = []
+        numbers: list[int] = []
+        for opcode, number in listed[begin + 1 :]:
+            if opcode in integers:
+                numbers.append(number)
+            elif "TUPLE" in opcode:
+                groups.append(numbers)
+                numbers = []
+            elif opcode == "NEWFALSE":
                 break
-        yield name, key, storage, shape
+        shape, strides = groups
+        yield name, key, storage, (shape, strides)
 
 
 if __name__ == "__main__":
