@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clearsight.cli.options import AsJson, Data, Quiet, progress_of, show
+from clearsight.cli.options import AsJson, Data, Quiet, fail, progress_of, show
 from clearsight.core.errors import GateError
 
 
@@ -22,4 +22,4 @@ def check(data: Data, as_json: AsJson = False, quiet: Quiet = False) -> None:
         lines.append(f"  ... and {len(report.issues) - 50} more; --json lists them all.")
     show(as_json, values, lines if report.issues else [*lines, "No issues."])
     if report.obstacle:
-        raise GateError(f"Nothing can be trained on this data set. {report.obstacle}")
+        fail(GateError(f"Nothing can be trained on this data set. {report.obstacle}"))

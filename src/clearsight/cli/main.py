@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 STARTED = time.monotonic()
 
 import typer  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
-from clearsight.core.errors import ClearsightError, nearest  # noqa: E402
+from clearsight.core.errors import ClearsightError, UsageError, nearest  # noqa: E402
 
+INTERRUPTED = 130
 Command = Any
 """Typer carries its own copy of click, whose classes have no public name."""
 BUG = "This is a bug in clearsight; set CLEARSIGHT_DEBUG=1 to see where, and report it."
@@ -35,11 +37,11 @@ VERBS = {
 class LazyVerbs(TyperGroup):
     """Imports a verb's file only when that verb is called."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Return every verb in the order of the road."""
         return list(VERBS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Command | None:
         """Return one verb's command; for the overview a stand-in that imports nothing."""
         if cmd_name not in VERBS:
             return None
@@ -49,7 +51,7 @@ class LazyVerbs(TyperGroup):
         return _command(cmd_name, getattr(module, cmd_name))
 
     def resolve_command(
-        self, ctx: typer.Context, args: list[str]
+        self, ctx: Any, args: list[str]
     ) -> tuple[str | None, Command | None, list[str]]:
         """Resolve the verb, or fail naming the nearest one."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
@@ -92,28 +94,33 @@ def _root(
 
 def main() -> None:
     """Run the command line; exit codes: 0 ok, 1 failed, 2 usage, 3 a gate was not met."""
+    for stream in (sys.stdout, sys.stderr):  # a file name may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except ClearsightError as error:
-        _report(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        _fail(error.exit_code, type(error).__name__, str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(INTERRUPTED, "Interrupted", "Interrupted.")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+        if message := getattr(error, "format_message", None):  # typer's own: an unknown option
+            error.show()  # type: ignore[attr-defined]
+            _fail(UsageError.exit_code, "UsageError", message(), shown=True)
         if os.environ.get("CLEARSIGHT_DEBUG"):
             raise
-        _report(ClearsightError(f"internal error, {type(error).__name__}: {error}. {BUG}"))
-        sys.exit(1)
+        _fail(1, "InternalError", f"internal error, {type(error).__name__}: {error}. {BUG}")
 
 
-def _report(error: ClearsightError) -> None:
-    print(f"error: {error}", file=sys.stderr)
+def _fail(code: int, kind: str, message: str, shown: bool = False) -> NoReturn:
+    if not shown:
+        print(f"error: {message}", file=sys.stderr)
     if "--json" in sys.argv:
-        print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}))
+        print(json.dumps({"error": {"type": kind, "message": message}}))
+    sys.exit(code)
 
 
 def _overview(args: list[str]) -> bool:

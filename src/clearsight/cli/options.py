@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from clearsight.core.errors import ClearsightError
 from clearsight.core.progress import Progress, Silent
 
 Data = Annotated[
@@ -43,7 +44,15 @@ def progress_of(quiet: bool) -> Iterator[Progress]:
 def show(as_json: bool, value: dict[str, Any], lines: list[str]) -> None:
     """Print one JSON object, or lines for a person, on stdout."""
     if as_json:
-        json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False)
+        plain = sys.stdout.encoding.lower() == "utf-8"
+        json.dump(value, sys.stdout, ensure_ascii=not plain, allow_nan=False)
         sys.stdout.write("\n")
     else:
         print("\n".join(lines))
+
+
+def fail(error: ClearsightError) -> NoReturn:
+    """End with the error's exit code after results were shown: stdout stays one JSON object."""
+    sys.stdout.flush()
+    print(f"error: {error}", file=sys.stderr)
+    raise typer.Exit(error.exit_code)

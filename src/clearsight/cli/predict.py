@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from clearsight.cli.options import AsJson, EngineName, Quiet, Run, progress_of, show
+from clearsight.cli.options import AsJson, EngineName, Quiet, Run, fail, progress_of, show
 from clearsight.core.errors import ClearsightError
 
 
@@ -37,4 +37,5 @@ def predict(
         as_json, {"rows": [row.to_json() for row in rows], "out": str(out) if out else None}, lines
     )
     if rows and failed == len(rows):
-        raise ClearsightError(f"No picture could be recognized ({summary}); see the error column.")
+        message = f"No picture could be recognized ({summary}); see the error column."
+        fail(ClearsightError(message))
