@@ -7,18 +7,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import signal
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Generator
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from clearsight.serve.http_messages import PROBLEM, plain_problem
 from clearsight.serve.service import Service, ServiceLimits
+from clearsight.serve.status import Status
 
 HEAD_BYTES = 64 * 1024
+MALFORMED = Status(400, "malformed-http", "Bad Request")
+TOO_SLOW = Status(408, "head-too-slow", "Request Timeout")
+TOO_LARGE = Status(431, "head-too-large", "Request Header Fields Too Large")
 LAST_REQUEST_S = 0.2  # an open connection without a request is kept so long when stopping
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -47,7 +54,7 @@ def bounded_protocol(limits: ServiceLimits) -> type[HttpToolsProtocol]:
             super().data_received(data)
             # what came with the head's end may be body: only an unfinished head counts
             if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(b"431 Request Header Fields Too Large", b"head-too-large")
+                self._refuse(TOO_LARGE, f"A request head has at most {HEAD_BYTES} bytes.")
 
         def on_message_begin(self) -> None:
             self._in_head = True
@@ -74,18 +81,21 @@ def bounded_protocol(limits: ServiceLimits) -> type[HttpToolsProtocol]:
         def _late(self) -> None:
             self._timer = None
             if not self.transport.is_closing():
-                self._refuse(b"408 Request Timeout", b"head-too-slow")
+                self._refuse(
+                    TOO_SLOW, f"The request head did not arrive within {limits.header_s:g} s."
+                )
 
-        def _refuse(self, status: bytes, slug: bytes) -> None:
-            body = b'{"type":"urn:clearsight:problem:%s","title":"%s","status":%s}' % (
-                slug,
-                status[4:],
-                status[:3],
+        def send_400_response(self, msg: str) -> None:
+            self._refuse(MALFORMED, "The bytes are not an HTTP request.")
+
+        def _refuse(self, status: Status, detail: str) -> None:
+            """Answer what never became a request, and close."""
+            body = json.dumps(plain_problem(uuid.uuid4().hex, status, detail)).encode("ascii")
+            head = (
+                f"HTTP/1.1 {status.http} {status.title}\r\ncontent-type: {PROBLEM}\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
             )
-            self.transport.write(
-                b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\n"
-                b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (status, len(body), body)
-            )
+            self.transport.write(head.encode("ascii") + body)
             self.transport.close()
 
         def _stop_timer(self) -> None:
@@ -115,6 +125,7 @@ class HttpServer(uvicorn.Server):
                 loop="auto",
                 lifespan="off",
                 log_config=None,
+                log_level="error",
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,

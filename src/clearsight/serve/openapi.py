@@ -181,7 +181,11 @@ def _object(required: list[str], closed: bool = True, **properties: Json) -> Jso
 def _schemas(service: Service) -> Json:
     text: Json = {"type": "string"}
     number: Json = {"type": "integer"}
-    base64: Json = {"type": "string", "contentEncoding": "base64"}
+    base64: Json = {
+        "type": "string",
+        "contentEncoding": "base64",
+        "pattern": "^[A-Za-z0-9+/]*={0,2}$",
+    }
     label = _object(
         ["label", "score"],
         label=text,
