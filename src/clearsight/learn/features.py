@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,11 @@ def _open(folder: Path, stem: str, shape: tuple[int, int]) -> tuple[NDArray[np.f
     with storage_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         mark.unlink(missing_ok=True)
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape), 0
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # a full disk must fail here, not as SIGBUS on writing
+            with open(path, "r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        return array, 0
 
 
 def _save(features: NDArray[np.float32], mark: Path, done: int) -> None:
