@@ -27,7 +27,9 @@ def _compile(model: bytes, outputs: Sequence[str]) -> Run:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = FATAL
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
     name = session.get_inputs()[0].name
     wanted = list(outputs)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -86,9 +88,12 @@ class EngineContract(Contract):
     def check_refuses_bad_models(self, implementation: type[Engine]) -> None:
         """Garbage, custom operators, external data and other inputs are BundleErrors."""
         for name, model in bad_models().items():
+            said = io.StringIO()
             try:
-                implementation().open(model, 1)
+                with contextlib.redirect_stdout(said):
+                    implementation().open(model, 1)
             except BundleError:
+                assert not said.getvalue(), f"{name} was reported on stdout as well"
                 continue
             raise AssertionError(f"{name} was opened")
 
