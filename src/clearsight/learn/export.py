@@ -58,7 +58,7 @@ def export_onnx(
             torch.onnx.export(
                 model,
                 (example,),
-                stream,
+                stream,  # type: ignore[arg-type]
                 dynamo=False,
                 input_names=["images"],
                 output_names=list(outputs),

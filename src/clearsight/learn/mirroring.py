@@ -91,4 +91,5 @@ def _moves(
     """Return (classes, classes): the share of each class (row) that was taken for each (column)."""
     counts = np.zeros((classes, classes))
     np.add.at(counts, (labels, answers), 1)
-    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    shares: NDArray[np.float64] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return shares

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import deterministic as _deterministic
+
+_DETERMINISTIC: Any = _deterministic  # its attribute is a property torch's stubs lack
 
 
 @dataclass(frozen=True)
@@ -64,16 +68,16 @@ def repeatable(device: Device) -> Iterator[None]:
     """
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    fill, threads = torch.utils.deterministic.fill_uninitialized_memory, torch.get_num_threads()
+    fill, threads = _DETERMINISTIC.fill_uninitialized_memory, torch.get_num_threads()
     random_state = torch.get_rng_state()
     try:
         torch.set_num_threads(device.threads)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        _DETERMINISTIC.fill_uninitialized_memory = False
         torch.use_deterministic_algorithms(True, warn_only=device.name != "cpu")
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warned)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        _DETERMINISTIC.fill_uninitialized_memory = fill
         torch.set_num_threads(threads)
         torch.set_rng_state(random_state)
 

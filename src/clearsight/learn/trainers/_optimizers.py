@@ -150,7 +150,8 @@ def _like(value: Tensor, weight: Tensor) -> Tensor:
 
 
 def _part(groups: Groups, belongs: Callable[[Tensor], bool]) -> tuple[Groups, Groups]:
-    inside, outside = [], []
+    inside: Groups = []
+    outside: Groups = []
     for group in groups:
         for keep, target in ((True, inside), (False, outside)):
             params = [p for p in group["params"] if belongs(p) is keep]

@@ -57,6 +57,15 @@ class Plan:
         self.decisions = []
         self._write()
 
+    def has(self, reason: str) -> bool:
+        """Whether a decision was made for this reason."""
+        return any(decision.reason == reason for decision in self.decisions)
+
+    @property
+    def decided_until(self) -> int:
+        """Step of the newest decision; before it a resumed run only replays."""
+        return self.decisions[-1].step
+
     def progress(self, step: int) -> float:
         """Return how far the schedule is before `step`, in [0, 1]; continuous over re-plans."""
         done = 0.0

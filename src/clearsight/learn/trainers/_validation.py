@@ -36,14 +36,18 @@ class Validation:
         self._numbers = np.sort(chosen)
         self._job, self._device = job, device
         self.n = len(self._numbers)
-        self.seconds = 0.0
+        self._seconds = 0.0
         cost = self.n * FORWARD / batch  # in steps
         passes = max(1, math.ceil(cost / COST / steps_per_epoch))
-        self._every = passes * steps_per_epoch
+        self.every = passes * steps_per_epoch
 
     def due(self, step: int, total: int) -> bool:
         """Whether to score after `step`; a pure function, so a resumed run scores alike."""
-        return self.n > 0 and (step == total or step % self._every == 0)
+        return self.n > 0 and (step == total or step % self.every == 0)
+
+    def seconds_for(self, step_s: float, batch: int) -> float:
+        """Return what one scoring takes: the last one's time, else a guess from a step's."""
+        return self._seconds or self.n / batch * FORWARD * step_s
 
     def score(self, network: nn.Module) -> tuple[float, float]:
         """Return (accuracy, cross-entropy) of the sample."""
@@ -53,7 +57,7 @@ class Validation:
         scores = torch.from_numpy(logits)
         accuracy = float((scores.argmax(1) == labels).float().mean())
         loss = float(torch.nn.functional.cross_entropy(scores, labels))
-        self.seconds = time.monotonic() - started
+        self._seconds = time.monotonic() - started
         return accuracy, loss
 
 
@@ -104,3 +108,13 @@ def worth_keeping(accuracy: float, earlier: Sequence[float], n: int) -> bool:
     top = max(earlier, default=0.0)
     slack = math.sqrt(max(top * (1 - top), 1e-9) / max(n, 1))
     return accuracy >= top - slack
+
+
+def flat(losses: Sequence[float], window: int) -> bool:
+    """Whether the last `window` losses brought nothing below those before.
+
+    Example:
+        >>> flat([1.0, 0.5, 0.6, 0.5], 2), flat([1.0, 0.5, 0.6, 0.4], 2)
+        (True, False)
+    """
+    return len(losses) > window and min(losses[-window:]) >= min(losses[:-window])

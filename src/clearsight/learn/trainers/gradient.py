@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -28,14 +26,17 @@ from clearsight.learn.trainers._checkpoint import (
     remove_checkpoints,
     write_checkpoint,
 )
+from clearsight.learn.trainers._clock import Clock
 from clearsight.learn.trainers._device import Device, choose_device, full_precision, repeatable
 from clearsight.learn.trainers._optimizers import OPTIMIZERS, Groups, Optimizers, default_groups
 from clearsight.learn.trainers._plan import Plan, one_cycle
-from clearsight.learn.trainers._validation import Validation, network_logits, worth_keeping
+from clearsight.learn.trainers._signals import stop_signals
+from clearsight.learn.trainers._validation import Validation, flat, network_logits, worth_keeping
 
-WARM_UP_STEPS = 3  # not timed: the first steps allocate
-TIMED_STEPS = 8
 ATTEMPTS = 3
+PLATEAU = "plateau"
+PLATEAU_SCORES = 10  # validation scores without improvement, and
+PLATEAU_SHARE = 0.25  # at least this part of the plan
 
 
 class Augment(Protocol):
@@ -108,7 +109,7 @@ def train_network(network: nn.Module, job: Job, recipe: Recipe) -> dict[str, Any
     if recipe.optimizer not in OPTIMIZERS:
         raise ConfigError(f"Unknown optimizer.{nearest(recipe.optimizer, OPTIMIZERS)}")
     device = choose_device()
-    with repeatable(device), _stop_signals() as stop:
+    with repeatable(device), stop_signals() as stop:
         return _Training(network, job, recipe, device, stop).run()
 
 
@@ -149,7 +150,7 @@ class _Training:
         self.initial = _copied(network)
         self.labels = torch.from_numpy(np.ascontiguousarray(job.train_labels))
         self.validation = Validation(job, device, self.batch, self.steps_per_epoch)
-        self.clock = _Clock(job)
+        self.clock = Clock(job.budget)
         self.step = 0
         self.best: dict[str, Tensor] = {}
         self.curve: list[dict[str, float]] = []
@@ -162,7 +163,7 @@ class _Training:
         started = time.monotonic()
         self._begin()
         self._resume()
-        self.job.progress.start("train", *self.clock.extent(self.step, self.plan.total))
+        self.job.progress.start("train", *self.clock.extent(self.plan.total - self.step))
         try:
             while self.step < self.plan.total:
                 try:
@@ -180,12 +181,16 @@ class _Training:
         self.clock.tick(self.step)
         loss = self._descend()
         self.step += 1
-        note = ""
-        if self.validation.due(self.step, self.plan.total):
-            note = self._validate(loss)
         if self.job.budget.deadline is not None:
-            self.clock.plan(self.step, self.plan, self._longest(), self._finishing_s())
-        self.job.progress.advance(*self.clock.advance(self.step, self.batch, note, self.plan))
+            finishing_s = self.validation.seconds_for(self.clock.step_s(), self.batch)
+            self.clock.plan(self.step, self.plan, self._longest(), finishing_s)
+        note = f"epoch {self.step / self.steps_per_epoch:.1f}"
+        if self.validation.due(self.step, self.plan.total):
+            self._validate(loss)
+            self._anneal_on_plateau()
+        if self.curve:
+            note += f", val {self.curve[-1]['val_accuracy']:.3f}"
+        self.job.progress.advance(self.clock.advance(), note)
         if self.stop.is_set():
             self._save()
             raise InterruptedRun(
@@ -230,7 +235,7 @@ class _Training:
             images = self.recipe.augment(images, chosen, epoch, random)
         return images, self.labels[chosen]
 
-    def _validate(self, loss: float) -> str:
+    def _validate(self, loss: float) -> None:
         accuracy, val_loss = self.validation.score(self.network)
         entry = {
             "step": self.step,
@@ -243,7 +248,19 @@ class _Training:
         self.curve.append(entry)
         if worth_keeping(accuracy, earlier, self.validation.n):
             self.best_entry, self.best = entry, _copied(self.network)
-        return f"val {accuracy:.3f}"
+
+    def _anneal_on_plateau(self) -> None:
+        """Under a deadline, bring the run to its end soon when validation has stopped improving."""
+        if self.job.budget.epochs is not None or self.plan.has(PLATEAU) or not self._cycling:
+            return
+        window = max(
+            PLATEAU_SCORES, math.ceil(PLATEAU_SHARE * self.plan.total / self.validation.every)
+        )
+        if flat([entry["val_loss"] for entry in self.curve], window):
+            total = self.step + max(self.steps_per_epoch, self.step // 5)
+            if total < self.plan.total:
+                self.plan.decide(self.step, total, PLATEAU)
+                self.job.progress.say("validation stopped improving; ending soon", step=self.step)
 
     def _begin(self) -> None:
         self.network.load_state_dict(self.initial)
@@ -261,9 +278,6 @@ class _Training:
     def _longest(self) -> int:
         epochs = self.job.budget.epochs
         return max(1, round((epochs or self.recipe.max_epochs) * self.steps_per_epoch))
-
-    def _finishing_s(self) -> float:
-        return self.validation.seconds
 
     def _restart(self) -> None:
         if self.plan.attempt + 1 >= ATTEMPTS:
@@ -325,69 +339,6 @@ class _Training:
         }
 
 
-class _Clock:
-    """Times steps, plans the run by the deadline, and says when a checkpoint is due."""
-
-    def __init__(self, job: Job) -> None:
-        self._budget = job.budget
-        self._last_write = time.monotonic()
-        self._interval_s = 10.0
-        self._first_step: int | None = None
-        self._ticks: list[tuple[int, float]] = []
-        self._reported = time.monotonic()
-        self._next_check = 0
-
-    def tick(self, step: int) -> None:
-        """Note that `step` begins."""
-        if self._first_step is None:
-            self._first_step = step
-            self._next_check = step + WARM_UP_STEPS + TIMED_STEPS
-        self._ticks.append((step, time.monotonic()))
-
-    def plan(self, step: int, plan: Plan, longest: int, finishing_s: float) -> None:
-        """Decide the number of steps by the clock: first after a few steps, then on drift."""
-        left_s = self._budget.remaining_s() - finishing_s
-        if left_s <= 0 and step < plan.total:
-            plan.decide(step, step, "deadline")
-            return
-        if step < self._next_check or step >= plan.total:
-            return
-        total = min(longest, step + max(1, int(left_s / self._step_s())))
-        drift = abs(total - plan.total) / max(1, plan.total - step)
-        first = len(plan.decisions) == 1
-        if first or (drift > 0.03 and (total < plan.total or plan.total < longest)):
-            plan.decide(step, total, "measured step time")
-        self._next_check = step + max(5, (plan.total - step) // 12)
-
-    def _step_s(self) -> float:
-        now = time.monotonic()
-        usable = self._ticks[WARM_UP_STEPS:] or self._ticks
-        span = usable[-max(TIMED_STEPS, len(usable) // 3) :]
-        return (now - span[0][1]) / len(span)
-
-    def extent(self, step: int, total: int) -> tuple[float, str]:
-        """Return the total and unit for the progress bar."""
-        if self._budget.deadline is not None:
-            return self._budget.remaining_s(), "s"
-        return float(total - step), "steps"
-
-    def advance(self, step: int, batch: int, note: str, plan: Plan) -> tuple[float, str]:
-        """Return what to report for the step just done."""
-        now = time.monotonic()
-        amount = now - self._reported if self._budget.deadline is not None else 1.0
-        self._reported = now
-        return amount, note
-
-    def checkpoint_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
-        return time.monotonic() - self._last_write > self._interval_s
-
-    def wrote_checkpoint(self, seconds: float) -> None:
-        """Keep the cost of checkpoints below 2 % of the time."""
-        self._last_write = time.monotonic()
-        self._interval_s = max(10.0, 50 * seconds)
-
-
 def _timed(action: Callable[[], None]) -> float:
     started = time.monotonic()
     action()
@@ -411,7 +362,7 @@ def _identity(network: nn.Module, job: Job, recipe: Recipe, batch: int, device: 
         "epochs": job.budget.epochs,
         "recipe": [recipe.lr, recipe.optimizer, recipe.weight_decay, recipe.loss,
                    dict(recipe.loss_options), recipe.schedule, recipe.warmup, recipe.max_epochs,
-                   repr(recipe.augment)],
+                   _name(recipe.augment)],
         "batch": batch,
         "images": [list(job.train_images.shape), _digest(job.train_images[:64])],
         "labels": _digest(job.train_labels),
@@ -420,31 +371,11 @@ def _identity(network: nn.Module, job: Job, recipe: Recipe, batch: int, device: 
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def _name(augment: object) -> str:
+    """Return what an augmentation is and how it is set; an address would differ every time."""
+    told = repr(augment)
+    return type(augment).__name__ if " at 0x" in told else told
+
+
 def _digest(values: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into a request to stop; a second one acts at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    names = (signal.SIGINT, signal.SIGTERM)
-    before = {name: signal.getsignal(name) for name in names}
-
-    def restore() -> None:
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-    def ask(number: int, frame: Any) -> None:
-        asked.set()
-        restore()
-
-    for name in names:
-        signal.signal(name, ask)
-    try:
-        yield asked
-    finally:
-        restore()
