@@ -198,3 +198,18 @@ def test_a_request_in_flight_is_answered_after_sigterm(colours):
         assert received.startswith(b"HTTP/1.1 200")
         assert b'"label":"red"' in received
         assert service.process.wait(10) == 0
+
+
+def test_all_bodies_together_are_bounded_and_given_back(colours):
+    with running_service([colours], buffered_bytes=300_000, body_s=5) as service:
+        held = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(2)]
+        for connection in held:
+            connection.sendall(head(200_000) + bytes(140_000))
+        time.sleep(0.5)
+        status, body = post(service.url, bytes(50_000))
+        assert status == 503
+        assert body["type"].endswith("overloaded")
+        for connection in held:
+            connection.close()
+        time.sleep(0.5)
+        assert post(service.url, RED)[0] == 200

@@ -15,6 +15,7 @@ from clearsight.serve.errors import ClientLeftError
 from clearsight.serve.http_messages import (
     JSON,
     PROBLEM,
+    Buffers,
     Handler,
     Receive,
     Request,
@@ -74,6 +75,7 @@ def build_app(service: Service, protocols: list[str] | None = None) -> Asgi:
 def app_of(service: Service, routes: dict[str, dict[str, Handler]]) -> Asgi:
     """Return the ASGI application of given routes; every error becomes problem+json."""
     metrics = service.metrics
+    buffers = Buffers(service.limits.buffered_bytes)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -82,7 +84,7 @@ def app_of(service: Service, routes: dict[str, dict[str, Handler]]) -> Asgi:
         if scope["type"] != "http":
             return
         started = time.monotonic()
-        request = Request(scope, receive, service.limits)
+        request = Request(scope, receive, service.limits, buffers)
         metrics.in_flight.inc()
         try:
             response = await _answer(routes, request)
@@ -90,6 +92,7 @@ def app_of(service: Service, routes: dict[str, dict[str, Handler]]) -> Asgi:
                 await request.swallow()
                 await response.send(request, send, close=not service.ready)
         finally:
+            request.release()
             metrics.in_flight.dec()
         route = request.path if request.path in routes else "other"
         metrics.requests.labels(route, str(response.status)).inc()

@@ -19,6 +19,7 @@ from clearsight.serve.errors import (
     BodyTooSlowError,
     ClientLeftError,
     MalformedRequestError,
+    OverloadedError,
 )
 from clearsight.serve.service import ServiceLimits
 from clearsight.serve.status import Status, detail_of, retry_after_s, status_of
@@ -35,20 +36,47 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SWALLOW_S = 1.0  # how long a refused body is read and dropped, so that the refusal can be read
 
 
+class Buffers:
+    """Counts the body bytes that all requests together hold at the moment.
+
+    Args:
+        limit: most bytes at the same time.
+    """
+
+    __slots__ = ("held", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.held = limit, 0
+
+
 class Request:
     """One HTTP request.
 
     Args:
         scope, receive: from the ASGI server.
         limits: bounds of its body.
+        buffers: shared by all requests of the application.
 
     Attributes:
         id: the client's X-Request-Id where it is a plain word, else a new one.
     """
 
-    __slots__ = ("_receive", "finished", "headers", "id", "limits", "method", "path", "query")
+    __slots__ = (
+        "_buffers",
+        "_held",
+        "_receive",
+        "finished",
+        "headers",
+        "id",
+        "limits",
+        "method",
+        "path",
+        "query",
+    )
 
-    def __init__(self, scope: Scope, receive: Receive, limits: ServiceLimits) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, limits: ServiceLimits, buffers: Buffers
+    ) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")
@@ -56,6 +84,7 @@ class Request:
         self.limits = limits
         self.finished = False
         self._receive = receive
+        self._buffers, self._held = buffers, 0
         asked = self.headers.get(b"x-request-id", b"").decode("latin-1")
         self.id = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
 
@@ -99,6 +128,7 @@ class Request:
             BodyTooLargeError: announced or found larger than the limit; the rest is not kept.
             BodyTooSlowError: not complete in time.
             ClientLeftError: the connection closed before the end.
+            OverloadedError: all requests together would hold too much.
         """
         chunks = [chunk async for chunk in self.chunks()]
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -116,8 +146,20 @@ class Request:
                 raise BodyTooLargeError(
                     f"The body is larger than {limit:,} bytes. Send a smaller one."
                 )
+            self._hold(len(chunk))
             if chunk:
                 yield chunk
+
+    def release(self) -> None:
+        """Give back what the body took of the shared buffers; call when the answer is sent."""
+        self._buffers.held -= self._held
+        self._held = 0
+
+    def _hold(self, count: int) -> None:
+        if self._buffers.held + count > self._buffers.limit:
+            raise OverloadedError("Too many large requests at once. Try again later.", 1.0)
+        self._buffers.held += count
+        self._held += count
 
     async def left(self) -> None:
         """Return when the client has closed the connection; call after the body is read."""

@@ -20,6 +20,7 @@ from clearsight.serve.http_server import HttpServer
 from clearsight.serve.service import Model, Service, ServiceLimits
 
 PORTS_TRIED = 50
+BACKLOG = 2048
 
 
 def serve(
@@ -110,6 +111,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
+        listener.listen(BACKLOG)  # from here on nobody else gets this port
     except OSError as error:
         listener.close()
         raise StartError(_refusal(host, port, family, error)) from error

@@ -48,6 +48,7 @@ class ServiceLimits(Config):
         queue: pictures that may wait at the same time.
         deadline_s: seconds from a request's arrival after which nobody needs the answer.
         body_bytes: largest request body.
+        buffered_bytes: all request bodies that are held at the same time.
         pixels: largest picture, read from its header before decoding.
         pictures: most pictures in one request.
         top: most labels in one answer.
@@ -61,6 +62,7 @@ class ServiceLimits(Config):
     queue: int = Field(default=64, ge=1, le=100_000)
     deadline_s: float = Field(default=30.0, gt=0, le=3600)
     body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    buffered_bytes: int = Field(default=512 * 1024 * 1024, ge=1024)
     pixels: int = Field(default=50_000_000, ge=1)
     pictures: int = Field(default=32, ge=1, le=1000)
     top: int = Field(default=1000, ge=1)
