@@ -24,15 +24,15 @@ import numpy as np
 import onnxruntime
 import openvino
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE.parent / "serve" / "parts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "serve" / "parts"))
 import record
 from lite0_bundle import SIZE, export
 
 from clearsight.engines.open import open_session
 from clearsight.engines.session import cores
 
+HERE = Path(__file__).parent
 PICTURES = 64
 START = """
 import sys, time

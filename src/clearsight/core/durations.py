@@ -26,7 +26,7 @@ def seconds(text: str) -> float:
         90.0
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
-    if match is None or float(match[1]) <= 0:
+    if match is None or not 0 < float(match[1]) < float("inf"):
         raise ConfigError(
             f"A time is a positive number with s, m, h or d (90s, 10m); got {text!r}."
         )
