@@ -54,7 +54,7 @@ class Weights:
     licence: WeightLicence
 
 
-def check_timm_name(name: str, also: tuple[str, ...] | list[str] = ()) -> None:
+def check_name(name: str, also: tuple[str, ...] | list[str] = ()) -> None:
     """Accept a timm model name, with or without its weight tag.
 
     Raises:

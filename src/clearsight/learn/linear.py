@@ -154,7 +154,8 @@ class _Space:
         self._factor: NDArray[np.float64] | None = None
         if gram is not None:
             ridge = (strength + 1e-6) * np.eye(len(gram))
-            self._factor = np.linalg.cholesky(curvature * gram + ridge)
+            lower = np.linalg.cholesky(curvature * gram + ridge)
+            self._factor = np.asarray(lower, dtype=np.float64)
 
     def enter(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         if self._factor is None:

@@ -18,7 +18,7 @@ from clearsight.core.config import Config
 from clearsight.core.errors import ConfigError, GateError, MissingExtraError, StorageError
 from clearsight.core.files import read_json, write_json
 from clearsight.core.nouns import ImagesNHWC, Preprocessing, Scores
-from clearsight.learn.backbones import Weights, build, check_timm_name, find_weights, input_side
+from clearsight.learn.backbones import Weights, build, check_name, find_weights, input_side
 from clearsight.learn.export import export_onnx
 from clearsight.learn.family import Capabilities, Facts, Job, OnnxRunner
 from clearsight.learn.features import Extraction, extract, subsample
@@ -67,7 +67,7 @@ class Probe:
     def __init__(self, config: ProbeConfig) -> None:
         self.config = config
         if config.backbone != AUTO:
-            check_timm_name(config.backbone)
+            check_name(config.backbone)
 
     def preprocessing(self, facts: Facts) -> Preprocessing:
         """Return a square input, the largest whose features the time allows."""
