@@ -30,80 +30,85 @@ LAST_REQUEST_S = 0.2  # an open connection without a request is kept so long whe
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def bounded_protocol(limits: ServiceLimits) -> type[HttpToolsProtocol]:
-    """Return uvicorn's HTTP protocol with a bound on the head's size and on the time it takes."""
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with a bound on the head's size and on the time it takes."""
 
-    class BoundedHttp(HttpToolsProtocol):
-        _head_bytes = 0
-        _in_head = True
-        _timer: asyncio.TimerHandle | None = None
+    limits: ServiceLimits
+    _head_bytes = 0
+    _in_head = True
+    _timer: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._timer = self.loop.call_later(limits.header_s, self._late)
+    def connection_made(self, transport: Any) -> None:
+        """Start the clock of the first head."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(self.limits.header_s, self._late)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_timer()
-            super().connection_lost(exc)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_timer()
+        super().connection_lost(exc)
 
-        def data_received(self, data: bytes) -> None:
-            if self._in_head:
-                self._head_bytes += len(data)
-                if self._timer is None:
-                    self._timer = self.loop.call_later(limits.header_s, self._late)
-            super().data_received(data)
-            # what came with the head's end may be body: only an unfinished head counts
-            if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(TOO_LARGE, f"A request head has at most {HEAD_BYTES} bytes.")
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to an unfinished head."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._timer is None:
+                self._timer = self.loop.call_later(self.limits.header_s, self._late)
+        super().data_received(data)
+        # what came with the head's end may be body: only an unfinished head counts
+        if self._in_head and self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(TOO_LARGE, f"A request head has at most {HEAD_BYTES} bytes.")
 
-        def on_message_begin(self) -> None:
-            self._in_head = True
-            super().on_message_begin()
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._in_head = True
+        super().on_message_begin()
 
-        def on_headers_complete(self) -> None:
-            self._in_head = False
-            self._head_bytes = 0
-            self._stop_timer()
-            super().on_headers_complete()
+    def on_headers_complete(self) -> None:
+        """The head is complete: stop the clock."""
+        self._in_head = False
+        self._head_bytes = 0
+        self._stop_timer()
+        super().on_headers_complete()
 
-        def on_message_complete(self) -> None:
-            super().on_message_complete()
-            self._in_head = True
+    def on_message_complete(self) -> None:
+        """The next byte belongs to another head."""
+        super().on_message_complete()
+        self._in_head = True
 
-        def shutdown(self) -> None:
-            """Close, but not under a request that is on its way over an open connection."""
-            idle = self.cycle is None or self.cycle.response_complete
-            if idle:
-                self.loop.call_later(LAST_REQUEST_S, super().shutdown)
-            else:
-                super().shutdown()
+    def shutdown(self) -> None:
+        """Close, but not under a request that is on its way over an open connection."""
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle:
+            self.loop.call_later(LAST_REQUEST_S, super().shutdown)
+        else:
+            super().shutdown()
 
-        def _late(self) -> None:
-            self._timer = None
-            if not self.transport.is_closing():
-                self._refuse(
-                    TOO_SLOW, f"The request head did not arrive within {limits.header_s:g} s."
-                )
-
-        def send_400_response(self, msg: str) -> None:
-            self._refuse(MALFORMED, "The bytes are not an HTTP request.")
-
-        def _refuse(self, status: Status, detail: str) -> None:
-            """Answer what never became a request, and close."""
-            body = json.dumps(plain_problem(uuid.uuid4().hex, status, detail)).encode("ascii")
-            head = (
-                f"HTTP/1.1 {status.http} {status.title}\r\ncontent-type: {PROBLEM}\r\n"
-                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    def _late(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self._refuse(
+                TOO_SLOW, f"The request head did not arrive within {self.limits.header_s:g} s."
             )
-            self.transport.write(head.encode("ascii") + body)
-            self.transport.close()
 
-        def _stop_timer(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._refuse(MALFORMED, "The bytes are not an HTTP request.")
 
-    return BoundedHttp
+    def _refuse(self, status: Status, detail: str) -> None:
+        """Answer what never became a request, and close."""
+        body = json.dumps(plain_problem(uuid.uuid4().hex, status, detail)).encode("ascii")
+        head = (
+            f"HTTP/1.1 {status.http} {status.title}\r\ncontent-type: {PROBLEM}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + body)
+        self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class HttpServer(uvicorn.Server):
@@ -120,7 +125,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=bounded_protocol(limits),
+                http=type("Http", (BoundedHttp,), {"limits": limits}),
                 ws="none",
                 loop="auto",
                 lifespan="off",

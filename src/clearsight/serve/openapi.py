@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from clearsight.core.version import __version__
+from clearsight.data.header import FORMATS
 from clearsight.serve.service import MODEL_NAME, Service
 from clearsight.serve.status import IMAGE_STATUSES, STATUSES, UNEXPECTED
 
 Json = dict[str, Any]
+TEXT: Json = {"type": "string"}
+INTEGER: Json = {"type": "integer"}
 CLIENT_LEFT = 499  # nobody is there to read it
 
 
@@ -44,9 +47,7 @@ def openapi(service: Service) -> Json:
 
 
 def _recognize(service: Service) -> Json:
-    picture: Json = {"type": "string", "contentMediaType": "application/octet-stream"}
-    raw: Json = {"schema": {"type": "string", "format": "binary"}}
-    image_types = ["jpeg", "png", "webp", "gif", "bmp", "tiff"]
+    either: Json = {"oneOf": [_ref("Answer"), _ref("ListAnswer")]}
     return {
         "operationId": "recognize",
         "summary": "Recognize one picture or several",
@@ -57,64 +58,44 @@ def _recognize(service: Service) -> Json:
             "in which a picture that cannot be used has an `error`. When none can be used, the "
             "answer is the first one's problem."
         ),
-        "parameters": [
-            {
-                "name": "top",
-                "in": "query",
-                "description": "How many labels; more than the model's classes gives all",
-                "schema": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": service.limits.top,
-                    "default": 5,
-                },
-            },
-            {
-                "name": "model",
-                "in": "query",
-                "description": "Which model; may be left out where one is served",
-                "required": len(service.models) > 1,
-                "schema": {"type": "string", "pattern": f"^{MODEL_NAME.pattern}$"},
-            },
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                **{f"image/{name}": raw for name in image_types},
-                "application/octet-stream": raw,
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "image": {
-                                "type": "array",
-                                "items": picture,
-                                "minItems": 1,
-                                "maxItems": service.limits.pictures,
-                            }
-                        },
-                    }
-                },
-                "application/json": {"schema": {"$ref": "#/components/schemas/Upload"}},
-            },
+        "parameters": _parameters(service),
+        "requestBody": {"required": True, "content": _bodies(service)},
+        "responses": {"200": _json_answer("Labels, best first", either), **_problems()},
+    }
+
+
+def _parameters(service: Service) -> list[Json]:
+    most = service.limits.top
+    return [
+        {
+            "name": "top",
+            "in": "query",
+            "description": "How many labels; more than the model's classes gives all",
+            "schema": {"type": "integer", "minimum": 1, "maximum": most, "default": 5},
         },
-        "responses": {
-            "200": {
-                "description": "Labels, best first",
-                "headers": _id_header(),
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "oneOf": [
-                                {"$ref": "#/components/schemas/Answer"},
-                                {"$ref": "#/components/schemas/ListAnswer"},
-                            ]
-                        }
-                    }
-                },
-            },
-            **_problems(),
+        {
+            "name": "model",
+            "in": "query",
+            "description": "Which model; may be left out where one is served",
+            "required": len(service.models) > 1,
+            "schema": {"type": "string", "pattern": f"^{MODEL_NAME.pattern}$"},
         },
+    ]
+
+
+def _bodies(service: Service) -> Json:
+    raw: Json = {"schema": {"type": "string", "format": "binary"}}
+    files: Json = {
+        "type": "array",
+        "items": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "minItems": 1,
+        "maxItems": service.limits.pictures,
+    }
+    return {
+        **{f"image/{name}": raw for name in FORMATS},
+        "application/octet-stream": raw,
+        "multipart/form-data": {"schema": {"type": "object", "properties": {"image": files}}},
+        "application/json": {"schema": _ref("Upload")},
     }
 
 
@@ -179,24 +160,44 @@ def _object(required: list[str], closed: bool = True, **properties: Json) -> Jso
 
 
 def _schemas(service: Service) -> Json:
-    text: Json = {"type": "string"}
-    number: Json = {"type": "integer"}
+    return {
+        **_upload_schema(service),
+        **_answer_schemas(),
+        "Problem": _object(
+            ["type", "title", "status", "detail", "id"],
+            closed=False,
+            type=TEXT,
+            title=TEXT,
+            status=INTEGER,
+            detail=TEXT,
+            id=TEXT,
+        ),
+        "Models": _object(["models"], models={"type": "array", "items": _model_schema()}),
+        "State": _object(["status"], status={"enum": ["live", "ready", "stopping"]}),
+    }
+
+
+def _upload_schema(service: Service) -> Json:
     base64: Json = {
         "type": "string",
         "contentEncoding": "base64",
         "pattern": "^[A-Za-z0-9+/]*={0,2}$",
     }
-    label = _object(
-        ["label", "score"],
-        label=text,
-        score={"type": "number", "minimum": 0, "maximum": 1},
-    )
+    many: Json = {"type": "array", "minItems": 1, "items": base64}
+    many["maxItems"] = service.limits.pictures
+    return {
+        "Upload": {"oneOf": [_object(["image"], image=base64), _object(["images"], images=many)]}
+    }
+
+
+def _answer_schemas() -> Json:
+    score: Json = {"type": "number", "minimum": 0, "maximum": 1}
+    label = _object(["label", "score"], label=TEXT, score=score)
     predictions: Json = {"type": "array", "minItems": 1, "items": label}
     accepted: Json = {
         "type": "boolean",
         "description": "False when the model is not sure: the best score is below its threshold",
     }
-    named: Json = {"id": text, "model": text, "version": text}
     result = _object(
         ["name"],
         name={"type": ["string", "null"]},
@@ -204,34 +205,23 @@ def _schemas(service: Service) -> Json:
         accepted=accepted,
         error=_ref("Problem"),
     )
-    many: Json = {"type": "array", "minItems": 1, "items": base64}
-    many["maxItems"] = service.limits.pictures
-    model = _object(
-        ["name", "version", "classes", "input"],
-        name=text,
-        version=text,
-        classes={"type": "array", "items": text},
-        input=_object(
-            ["height", "width", "channels"], height=number, width=number, channels=number
-        ),
-    )
+    named: Json = {"id": TEXT, "model": TEXT, "version": TEXT}
+    results: Json = {"type": "array", "items": result}
     return {
-        "Upload": {"oneOf": [_object(["image"], image=base64), _object(["images"], images=many)]},
         "Answer": _object(
             [*named, "predictions", "accepted"], **named, predictions=predictions, accepted=accepted
         ),
-        "ListAnswer": _object(
-            [*named, "results"], **named, results={"type": "array", "items": result}
-        ),
-        "Problem": _object(
-            ["type", "title", "status", "detail", "id"],
-            closed=False,
-            type=text,
-            title=text,
-            status={"type": "integer"},
-            detail=text,
-            id=text,
-        ),
-        "Models": _object(["models"], models={"type": "array", "items": model}),
-        "State": _object(["status"], status={"enum": ["live", "ready", "stopping"]}),
+        "ListAnswer": _object([*named, "results"], **named, results=results),
     }
+
+
+def _model_schema() -> Json:
+    return _object(
+        ["name", "version", "classes", "input"],
+        name=TEXT,
+        version=TEXT,
+        classes={"type": "array", "items": TEXT},
+        input=_object(
+            ["height", "width", "channels"], height=INTEGER, width=INTEGER, channels=INTEGER
+        ),
+    )

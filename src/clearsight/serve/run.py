@@ -48,9 +48,7 @@ def serve(
         BundleError: a Bundle cannot be trusted or opened.
     """
     progress = progress or Silent()
-    limits = limits or ServiceLimits()
-    listener = listen(host, port)
-    with listener:
+    with listen(host, port) as listener:
         service = open_service(models, limits, engine)
         try:
             url = f"http://{_shown(host)}:{listener.getsockname()[1]}"

@@ -1,0 +1,92 @@
+"""Protocols with one flaw each: the contract for protocols must catch every one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from clearsight.core.errors import ImageError
+from clearsight.serve.http_messages import (
+    Handler,
+    Request,
+    Response,
+    json_response,
+    problem_response,
+)
+from clearsight.serve.protocols.rest import Rest
+from clearsight.serve.service import ServiceLimits
+
+
+class _Planted(Rest):
+    """The real protocol with one flaw, put around its handler."""
+
+    def routes(self) -> dict[str, dict[str, Handler]]:
+        return {"/v1/recognize": {"POST": self.flawed}}
+
+    async def flawed(self, request: Request) -> Response:
+        return await self.recognize(request)
+
+
+class WorstFirst(_Planted):
+    """Gives the labels in the wrong order."""
+
+    async def flawed(self, request: Request) -> Response:
+        """Answer, labels reversed."""
+        response = await self.recognize(request)
+        value = json.loads(response.body)
+        value.get("predictions", []).reverse()
+        return json_response(value)
+
+
+class Talkative(_Planted):
+    """Tells the client what broke inside."""
+
+    async def flawed(self, request: Request) -> Response:
+        """Answer, internals in it."""
+        try:
+            return await self.recognize(request)
+        except RuntimeError as error:
+            return json_response({"status": 500, "detail": repr(error)}, 500)
+
+
+class NeverFails(_Planted):
+    """Answers 200 to everything."""
+
+    async def flawed(self, request: Request) -> Response:
+        """Answer 200."""
+        try:
+            return await self.recognize(request)
+        except Exception as error:  # noqa: BLE001 - the planted flaw
+            response = problem_response(request.id, error)
+            response.status = 200
+            return response
+
+
+class Unbounded(_Planted):
+    """Reads a body of any size."""
+
+    async def flawed(self, request: Request) -> Response:
+        """Answer without a bound."""
+        request.limits = ServiceLimits()
+        return await self.recognize(request)
+
+
+class Brittle(_Planted):
+    """Takes a broken picture for a broken service."""
+
+    async def flawed(self, request: Request) -> Response:
+        """Answer; ImageError becomes a 500."""
+        try:
+            return await self.recognize(request)
+        except ImageError as error:
+            raise RuntimeError from error
+
+
+class Stubborn(_Planted):
+    """Neither looks at the deadline nor at the client."""
+
+    async def flawed(self, request: Request) -> Response:
+        """Answer, come what may."""
+        future = self.service.submit(self.service.model(), [await request.body()], 3, 3600)[0]
+        await asyncio.wrap_future(future)
+        return json_response({})
