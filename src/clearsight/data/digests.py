@@ -11,6 +11,8 @@ from clearsight.core.errors import ImageError
 from clearsight.data.dataset import Dataset
 from clearsight.data.source import ArraySource
 
+_CHUNK = 128
+
 
 def digests(dataset: Dataset, indices: Sequence[int] | None = None) -> list[str]:
     """Return the SHA-256 of the content of each picture, in order.
@@ -25,8 +27,13 @@ def digests(dataset: Dataset, indices: Sequence[int] | None = None) -> list[str]
     chosen = range(len(dataset)) if indices is None else indices
     if isinstance(dataset.source, ArraySource):
         return [dataset.digest(index) for index in chosen]
+
+    def work(start: int) -> list[str]:
+        return [_digest(dataset, index) for index in chosen[start : start + _CHUNK]]
+
     with ThreadPoolExecutor(max_workers=max(4, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda index: _digest(dataset, index), chosen))
+        chunks = pool.map(work, range(0, len(chosen), _CHUNK))
+        return [digest for chunk in chunks for digest in chunk]
 
 
 def same_content(dataset: Dataset) -> list[int]:

@@ -135,11 +135,12 @@ def read_file(path: str | Path, limits: Limits = _DEFAULT) -> bytes:
         ImageError: "unreadable" (permission, I/O), or "bytes" when it is too large.
     """
     try:
-        with open(path, "rb") as stream:
-            content = stream.read(limits.max_bytes + 1)
+        with open(path, "rb", buffering=0) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            content = stream.read() if size <= limits.max_bytes else b""
     except OSError as error:
         raise unreadable(error) from error
-    if len(content) > limits.max_bytes:
+    if size > limits.max_bytes:
         raise ImageError("bytes", f"The file has more than {limits.max_bytes:,} bytes.")
     return content
 
