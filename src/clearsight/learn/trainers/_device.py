@@ -66,17 +66,17 @@ def repeatable(device: Device) -> Iterator[None]:
 
     On a GPU an operation without a repeatable form only warns.
     """
-    before = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    # use_deterministic_algorithms() would import torch's compiler first, seconds of work
+    before = torch.get_deterministic_debug_mode()
     fill, threads = _DETERMINISTIC.fill_uninitialized_memory, torch.get_num_threads()
     random_state = torch.get_rng_state()
     try:
         torch.set_num_threads(device.threads)
         _DETERMINISTIC.fill_uninitialized_memory = False
-        torch.use_deterministic_algorithms(True, warn_only=device.name != "cpu")
+        torch.set_deterministic_debug_mode("error" if device.name == "cpu" else "warn")
         yield
     finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
+        torch.set_deterministic_debug_mode(before)
         _DETERMINISTIC.fill_uninitialized_memory = fill
         torch.set_num_threads(threads)
         torch.set_rng_state(random_state)
