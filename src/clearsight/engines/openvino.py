@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from clearsight.core.nouns import ImagesNHWC
 from clearsight.engines.session import ModelSession, Run, Session, cores
 
+# OpenVINO fetches NumPy's C interface on first use, and two threads that do it at once wait for
+# each other for ever; here the import lock lets one thread do it.
+openvino.Type.u8.to_dtype()
+
 
 class Openvino:
     """Opens models with OpenVINO."""
