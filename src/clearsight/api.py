@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from clearsight.evaluate.evaluation import Evaluation
     from clearsight.evaluate.recognize import Row
     from clearsight.learn.settings import TrainSettings
-    from clearsight.learn.train import Seams, TrainResult
+    from clearsight.learn.contest import Seams
+    from clearsight.learn.train import TrainResult
 
 
 class Recognizer:
@@ -250,7 +251,7 @@ def _seams() -> Seams:
     from clearsight.engines.open import capabilities, open_predictor, open_session
     from clearsight.evaluate.card import model_card
     from clearsight.evaluate.figures import judge
-    from clearsight.learn.train import Seams
+    from clearsight.learn.contest import Seams
 
     usable = [state.engine for state in capabilities() if state.usable]
     return Seams(

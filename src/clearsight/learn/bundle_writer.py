@@ -19,7 +19,7 @@ from clearsight.core.errors import MissingExtraError
 from clearsight.core.nouns import Predictor, Preprocessing, Scores
 from clearsight.core.seeds import generator
 from clearsight.data.cache import PixelCache
-from clearsight.data.dataset import Dataset, Quarantined
+from clearsight.data.dataset import Dataset
 from clearsight.learn.family import Fitted
 from clearsight.learn.golden import golden_files
 from clearsight.learn.parity import check_parity
@@ -50,7 +50,6 @@ class Learnt:
         val_logits: (n, classes) scores of `fitted` on them.
         story: how it was trained and why so.
         counts: pictures per part, quarantined, skipped.
-        quarantined: pictures that turned out damaged when they were decoded.
     """
 
     classes: tuple[str, ...]
@@ -67,7 +66,6 @@ class Learnt:
     val_logits: Scores
     story: dict[str, Any]
     counts: dict[str, int]
-    quarantined: tuple[Quarantined, ...]
 
 
 def write_learnt(

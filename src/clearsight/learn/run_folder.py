@@ -38,6 +38,7 @@ class RunRecord(Config):
         data: absolute path of the data set.
         fingerprint: of the data set's content, labels and parts.
         settings: the resolved settings.
+        pictures: how many pictures of "train" and "val" are used (the time may allow only some).
         outcome: family, choice, seconds, validation figures; empty while training.
     """
 
@@ -45,6 +46,7 @@ class RunRecord(Config):
     data: str
     fingerprint: str
     settings: TrainSettings
+    pictures: dict[str, int] = Field(default_factory=dict)
     outcome: dict[str, Any] = Field(default_factory=dict)
 
 
