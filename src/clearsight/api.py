@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from clearsight.data.dataset import Dataset
     from clearsight.evaluate.evaluation import Evaluation
     from clearsight.evaluate.recognize import Row
-    from clearsight.learn.settings import TrainSettings
     from clearsight.learn.contest import Seams
+    from clearsight.learn.settings import TrainSettings
     from clearsight.learn.train import TrainResult
 
 

@@ -8,10 +8,8 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from clearsight.core.nouns import Predictor
 from clearsight.core.progress import Progress, Silent
+from clearsight.engines.golden import verify_golden
 from clearsight.engines.open import open_predictor
 from clearsight.engines.session import cores
 from clearsight.serve.app import build_app
@@ -70,8 +68,9 @@ def open_service(
     """Open and warm Bundles and return the Service that answers for them.
 
     Raises:
-        StartError: two models of one name, or one that gives no usable scores.
-        BundleError: a Bundle cannot be trusted or opened.
+        StartError: two models of one name.
+        BundleError: a Bundle cannot be trusted or opened, or its golden pictures get other scores
+            here than in training.
     """
     limits = limits or ServiceLimits()
     workers = limits.workers or cores()
@@ -85,7 +84,7 @@ def open_service(
     opened = []
     for path, name in named.items():
         predictor = open_predictor(path, engine, threads=max(1, cores() // workers))
-        _warm(predictor)
+        verify_golden(predictor)
         opened.append(Model(name, predictor.manifest.id, predictor))
     return Service(opened, limits)
 
@@ -127,13 +126,6 @@ def model_name(path: Path) -> str:
     name = resolved.parent.name if resolved.name == "bundle" else resolved.name
     plain = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-._")
     return plain[:64] or "recognizer"
-
-
-def _warm(predictor: Predictor) -> None:
-    size = predictor.preprocessing
-    blank = np.zeros((1, size.height, size.width, size.channels), np.uint8)
-    if not np.isfinite(predictor.probabilities(blank)).all():
-        raise StartError("The model gives scores that are no numbers. Train it again.")
 
 
 def _refusal(host: str, port: int, family: int, error: OSError) -> str:

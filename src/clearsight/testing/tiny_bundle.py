@@ -75,4 +75,18 @@ def write_colour_bundle(
         "config": {},
         "versions": {},
     }
-    return write_bundle(path, about, {MODEL: model}, gate=lambda bundle: None)
+    return write_bundle(
+        path, about, {MODEL: model, **_golden(len(classes), gain)}, gate=lambda bundle: None
+    )
+
+
+def _golden(classes: int, gain: float) -> dict[str, bytes]:
+    """Return golden pictures of the three colours with the scores they would get if finite."""
+    from clearsight.learn.golden import golden_files
+
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    logits = np.full((3, classes), -10, np.float32)
+    for colour in range(3):
+        images[colour, :, :, colour] = 200
+    logits[:, :3] = images.mean(axis=(1, 2)) * (gain if np.isfinite(gain) else 0.1)
+    return golden_files(images, logits)
