@@ -1,7 +1,7 @@
 """Pre-trained networks: from timm's hub where it can be reached, else from installed packages.
 
 No pickle is read: the hub gives safetensors, and of a packaged file the raw arrays are read at
-offsets pinned together with its SHA-256 (docs/decisions/0003-packaged-weights.md).
+offsets pinned together with its SHA-256 (docs/decisions/0007-packaged-weights.md).
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _from_hub(name: str) -> Weights:
     place = (config.hf_hub_id, "model.safetensors")
     path = try_to_load_from_cache(*place)
     if not isinstance(path, str):
-        if not _hub_reachable():
+        if not hub_reachable():
             raise _UnavailableError("the hub cannot be reached")
         path = _in_time(lambda: hf_hub_download(*place, etag_timeout=REACH_TIMEOUT_S))
     licence = WeightLicence(
@@ -153,7 +153,7 @@ def _from_hub(name: str) -> Weights:
 
 
 @cache
-def _hub_reachable() -> bool:
+def hub_reachable() -> bool:
     """Ask the hub once a process, with a short time-out; never when HF_HUB_OFFLINE is set."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False

@@ -1,0 +1,138 @@
+"""hog-svm learns, exports what it learnt, resumes, keeps its deadline and needs no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from clearsight.core.errors import ConfigError
+from clearsight.core.nouns import Preprocessing
+from clearsight.core.progress import Silent
+from clearsight.engines.open import open_session
+from clearsight.learn.families.hog_svm import HogSvm
+from clearsight.learn.family import Budget, Facts, Job
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """8x8 digits enlarged to 24x24."""
+    loaded = load_digits()
+    images = (loaded.images * (255 / 16)).astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)
+    return images[..., None], loaded.target.astype(np.int64)
+
+
+IMAGES, LABELS = digits()
+TRAIN, VAL, TEST = slice(0, 600), slice(600, 900), slice(900, 1797)
+
+
+class Listening(Silent):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, event: str, **fields: object) -> None:
+        self.said.append(f"{event} {fields}")
+
+
+def job(work: Path, **changes: Any) -> Job:
+    return replace(
+        Job(
+            train_images=IMAGES[TRAIN],
+            train_labels=LABELS[TRAIN],
+            val_images=IMAGES[VAL],
+            val_labels=LABELS[VAL],
+            classes=tuple("0123456789"),
+            preprocessing=Preprocessing(height=24, width=24, channels=1),
+            seed=1,
+            budget=Budget(epochs=1),
+            work=work,
+            open_model=lambda model: open_session(model, "onnxruntime"),
+        ),
+        **changes,
+    )
+
+
+def facts(height: int, width: int, grey: bool = False) -> Facts:
+    return Facts(("a", "b"), (10, 10), height, width, grey)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "wanted"),
+    [
+        (28, 28, (28, 28)),
+        (8, 8, (24, 24)),
+        (300, 400, (72, 96)),
+        (64, 64, (64, 64)),
+        (9, 900, (16, 96)),
+    ],
+)
+def test_input_is_whole_cells_near_the_pictures_shape(
+    height: int, width: int, wanted: tuple[int, int]
+) -> None:
+    size = HogSvm(HogSvm.Config()).preprocessing(facts(height, width))
+    assert (size.height, size.width, size.channels) == (*wanted, 3)
+
+
+def test_it_learns_digits_and_the_export_says_the_same(tmp_path: Path) -> None:
+    fitted = HogSvm(HogSvm.Config()).fit(job(tmp_path))
+    logits = fitted.logits(IMAGES[TEST])
+    assert (logits.argmax(axis=1) == LABELS[TEST]).mean() > 0.93
+    for engine in ("onnxruntime", "openvino"):
+        session = open_session(fitted.onnx_model(), engine)
+        assert session.outputs == fitted.outputs == ("logits", "embedding")
+        got = session.run(IMAGES[TEST][:100])["logits"]
+        np.testing.assert_allclose(got, logits[:100], atol=1e-3)
+    assert fitted.weights()["head.weight"].shape[1] == 10
+    assert fitted.licences == ()
+
+
+def test_wrong_labels_are_not_learnt(tmp_path: Path) -> None:
+    shuffled = np.random.default_rng(0).permutation(LABELS[TRAIN])
+    fitted = HogSvm(HogSvm.Config()).fit(job(tmp_path, train_labels=shuffled))
+    assert (fitted.logits(IMAGES[TEST]).argmax(axis=1) == LABELS[TEST]).mean() < 0.3
+
+
+def test_the_same_job_gives_the_same_weights_and_reuses_features(tmp_path: Path) -> None:
+    family = HogSvm(HogSvm.Config(strengths=(0.1,)))
+    first = family.fit(job(tmp_path / "a"))
+    fresh = family.fit(job(tmp_path / "b"))
+    listening = Listening()
+    resumed = family.fit(job(tmp_path / "a", progress=listening))
+    for other in (fresh, resumed):
+        np.testing.assert_array_equal(first.head.weight, other.head.weight)
+
+
+def test_a_past_deadline_ends_soon_with_a_usable_machine(tmp_path: Path) -> None:
+    began = time.monotonic()
+    fitted = HogSvm(HogSvm.Config()).fit(job(tmp_path, budget=Budget(deadline=began)))
+    assert len(fitted.story["fits"]) == 1
+    assert (fitted.logits(IMAGES[TEST]).argmax(axis=1) == LABELS[TEST]).mean() > 0.3
+
+
+def test_too_little_memory_is_said(tmp_path: Path) -> None:
+    listening = Listening()
+    config = HogSvm.Config(memory_bytes=2**20, strengths=(0.1,))
+    fitted = HogSvm(config).fit(job(tmp_path, progress=listening))
+    assert fitted.story["pictures_used"] < 600
+    assert any("uses" in text and "of 600" in text for text in listening.said)
+
+
+def test_unknown_options_are_refused() -> None:
+    with pytest.raises(ConfigError, match="orientations"):
+        HogSvm.Config.parse({"orientation": 9})
+
+
+def test_it_needs_no_torch() -> None:
+    program = (
+        "import sys; import clearsight.learn.families.hog_svm; "
+        "assert not {'torch', 'timm', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
