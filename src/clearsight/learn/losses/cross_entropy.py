@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any, ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -28,6 +31,12 @@ class CrossEntropy:
         """Options of the loss."""
 
         smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+    worked_example: ClassVar[tuple[Any, Any, float]] = (
+        [[0.0, math.log(3.0)], [math.log(3.0), 0.0]],
+        [1, 1],
+        (math.log(4 / 3) + math.log(4.0)) / 2,  # softmax gives 3/4 and 1/4
+    )
 
     def __init__(self, config: CrossEntropy.Config) -> None:
         self.config = config

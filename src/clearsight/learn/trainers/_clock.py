@@ -27,6 +27,11 @@ class Clock:
         self._last_write = self._reported = time.monotonic()
         self._interval_s = CHECKPOINT_S
         self._next_check = 0
+        self._following = False
+
+    def follow(self) -> None:
+        """Keep to the journal of an interrupted run, unless the deadline would be missed."""
+        self._following = True
 
     def tick(self, step: int) -> None:
         """Note that `step` begins."""
@@ -57,7 +62,7 @@ class Clock:
             return
         total = min(longest, step + max(1, int(left_s / self.step_s())))
         first = len(plan.decisions) == 1
-        if plan.has("plateau"):
+        if self._following or plan.has("plateau"):
             total = min(total, plan.total)
         if first or abs(total - plan.total) > DRIFT * (plan.total - step):
             plan.decide(step, total, "measured step time")

@@ -1,89 +1,52 @@
-"""Optimizers by name, Muon for convolution kernels, and their state as named tensors."""
+"""Optimizers by name, and their state as named tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-Groups = list[dict[str, Any]]
+from clearsight.learn.trainers._muon import Groups, Muon, PlainAdamW
 
 
-class Muon(Optimizer):
-    """Nesterov momentum whose update is brought near an orthogonal matrix.
+class Stepper(Protocol):
+    """What a torch optimizer and ours have in common."""
 
-    A kernel (out, in, h, w) counts as the matrix (out, in * h * w).
+    param_groups: Groups
+    state: Any
 
-    Args:
-        groups: parameter groups with `lr`, `weight_decay` (decoupled), `momentum`.
-
-    Source:
-        Jordan et al., Muon: an optimizer for hidden layers in neural networks (2024).
-    """
-
-    def __init__(self, groups: Groups, lr: float, momentum: float = 0.9) -> None:
-        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self) -> Any:
         """Take one step on the gradients that are there."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                momentum = state["momentum"].mul_(group["momentum"]).add_(weight.grad)
-                update = orthogonalised(weight.grad.add(momentum, alpha=group["momentum"]))
-                rows, columns = weight.shape[0], weight[0].numel()
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients."""
 
 
-def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Return U V^T of a tensor's singular value decomposition, roughly, by Newton-Schulz.
-
-    Args:
-        matrix: (rows, ...) floating point; trailing axes are flattened.
-        steps: iterations of the quintic polynomial.
-    """
-    x = matrix.reshape(len(matrix), -1)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
-        gram = x @ x.T
-        slope = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
-        x = torch.addmm(x, slope, x, beta=3.4445)
-    return (x.T if tall else x).reshape(matrix.shape)
-
-
-def _adam(groups: Groups, lr: float) -> list[Optimizer]:
+def _adam(groups: Groups, lr: float) -> list[Stepper]:
     return [torch.optim.Adam(groups, lr=lr)]
 
 
-def _adamw(groups: Groups, lr: float) -> list[Optimizer]:
+def _adamw(groups: Groups, lr: float) -> list[Stepper]:
     return [torch.optim.AdamW(groups, lr=lr)]
 
 
-def _sgd(groups: Groups, lr: float) -> list[Optimizer]:
+def _sgd(groups: Groups, lr: float) -> list[Stepper]:
     return [torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)]
 
 
-def _muon(groups: Groups, lr: float) -> list[Optimizer]:
+def _muon(groups: Groups, lr: float) -> list[Stepper]:
     kernels, rest = _part(groups, lambda weight: weight.ndim == 4)
-    optimizers: list[Optimizer] = [Muon(kernels, lr=lr)] if kernels else []
-    if rest:
-        adam = [{**group, "lr": group.get("lr", lr) / 3, "weight_decay": 0.0} for group in rest]
-        optimizers.append(torch.optim.AdamW(adam, betas=(0.9, 0.99), fused=True))
-    return optimizers
+    for group in kernels:
+        group.setdefault("lr", lr)
+    for group in rest:
+        group["lr"], group["weight_decay"] = group.get("lr", lr) / 3, 0.0
+    made: list[Stepper] = [Muon(kernels)] if kernels else []
+    return [*made, PlainAdamW(rest)] if rest else made
 
 
-OPTIMIZERS: Mapping[str, Callable[[Groups, float], list[Optimizer]]] = {
+OPTIMIZERS: Mapping[str, Callable[[Groups, float], list[Stepper]]] = {
     "adam": _adam,
     "adamw": _adamw,
     "sgd": _sgd,
@@ -109,7 +72,7 @@ class Optimizers:
         parts: the optimizers; each group's `lr` is its peak.
     """
 
-    def __init__(self, network: nn.Module, parts: Iterable[Optimizer]) -> None:
+    def __init__(self, network: nn.Module, parts: Iterable[Stepper]) -> None:
         self._names = {id(p): name for name, p in network.named_parameters()}
         self._parts = list(parts)
         self._groups = [group for part in self._parts for group in part.param_groups]

@@ -28,7 +28,8 @@ from clearsight.learn.trainers._checkpoint import (
 )
 from clearsight.learn.trainers._clock import Clock
 from clearsight.learn.trainers._device import Device, choose_device, full_precision, repeatable
-from clearsight.learn.trainers._optimizers import OPTIMIZERS, Groups, Optimizers, default_groups
+from clearsight.learn.trainers._muon import Groups
+from clearsight.learn.trainers._optimizers import OPTIMIZERS, Optimizers, default_groups
 from clearsight.learn.trainers._plan import Plan, one_cycle
 from clearsight.learn.trainers._signals import stop_signals
 from clearsight.learn.trainers._validation import Validation, flat, network_logits, worth_keeping
@@ -172,6 +173,8 @@ class _Training:
                     self._restart()
         finally:
             self.job.progress.finish()
+        if self.clock.checkpoint_due():
+            self._save()  # what follows (export, gates) can fail without losing the training
         if self.best:
             self.network.load_state_dict(self.best)
         self.network.to("cpu").eval()
@@ -272,6 +275,8 @@ class _Training:
         parts = OPTIMIZERS[self.recipe.optimizer](groups, self.recipe.lr)
         self.optimizers = Optimizers(self.network, parts)
         self.step, self.curve, self.best, self.best_entry = 0, [], {}, {}
+        if len(self.plan.decisions) > 1:
+            self.clock.follow()
         if not self.plan.decisions:
             self.plan.decide(0, self._longest(), "epochs")
 

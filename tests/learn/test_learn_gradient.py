@@ -1,0 +1,173 @@
+"""The training loop: plan, schedule, budget, divergence, validation."""
+
+import time
+
+import gradient_worker
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from clearsight.core.errors import ClearsightError, ConfigError
+from clearsight.learn.family import Budget
+from clearsight.learn.trainers._muon import PlainAdamW, orthogonalised
+from clearsight.learn.trainers._optimizers import OPTIMIZERS
+from clearsight.learn.trainers._plan import Plan, one_cycle
+from clearsight.learn.trainers._validation import flat, worth_keeping
+from clearsight.learn.trainers.gradient import Recipe, train_network
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def _job(tmp_path, **budget):
+    return gradient_worker.make_job(tmp_path, Budget(**budget), gradient_worker.Lines())
+
+
+def test_progress_is_continuous_over_plans_and_ends_at_one(tmp_path):
+    plan = Plan(tmp_path / "plan.json", "id")
+    plan.decide(0, 100, "first")
+    plan.decide(10, 50, "slower")
+    plan.decide(30, 60, "faster")
+    values = [plan.progress(step) for step in range(61)]
+    assert values[0] == 0
+    assert values[60] == 1
+    steps = np.diff(values)
+    assert (steps > 0).all()
+    assert steps.max() < 0.03
+    assert Plan(tmp_path / "plan.json", "id").progress(42) == values[42]
+    assert not Plan(tmp_path / "plan.json", "another").decisions
+
+
+def test_a_damaged_journal_is_not_used(tmp_path):
+    (tmp_path / "plan.json").write_text('{"identity": "id", "decisions": [{"step": -1}]}')
+    assert not Plan(tmp_path / "plan.json", "id").decisions
+
+
+def test_one_cycle_rises_and_falls():
+    factors = [one_cycle(step / 100, 0.2) for step in range(101)]
+    assert np.argmax(factors) == 20
+    assert factors[0] == factors[-1] == 0
+    assert max(factors) == 1
+
+
+def test_orthogonalised_evens_out_singular_values():
+    matrix = torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalised(matrix).reshape(16, -1))
+    assert float(values.min()) > 0.5
+    assert float(values.max()) < 1.5
+
+
+def test_plain_adamw_is_adamw():
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 6)) for _ in range(2))
+    plain = PlainAdamW([{"params": [ours], "lr": 0.1, "weight_decay": 0.01}])
+    oracle = torch.optim.AdamW([theirs], lr=0.1, betas=(0.9, 0.99), weight_decay=0.01)
+    for _ in range(5):
+        for weight, optimizer in ((ours, plain), (theirs, oracle)):
+            (weight**3).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_every_optimizer_learns(tmp_path, name):
+    job = _job(tmp_path, epochs=50)
+    lr = 0.1 if name == "sgd" else 0.02
+    story = train_network(
+        gradient_worker.make_network(job), job, Recipe(lr=lr, optimizer=name, batch_size=16)
+    )
+    assert story["best"]["val_accuracy"] >= 0.9
+    assert story["epochs"] == 50
+
+
+def test_frozen_weights_stay(tmp_path):
+    job = _job(tmp_path, epochs=1)
+    network = gradient_worker.make_network(job)
+    stem, head = network.stem.weight.clone(), network.head.weight.clone()
+    train_network(network, job, gradient_worker.RECIPE)
+    assert torch.equal(stem, network.stem.weight)
+    assert not torch.equal(head, network.head.weight)
+
+
+def test_it_ends_by_the_deadline_and_the_schedule_ends_with_it(tmp_path):
+    job = _job(tmp_path, deadline=time.monotonic() + 4)
+    story = train_network(gradient_worker.make_network(job), job, gradient_worker.RECIPE)
+    assert job.budget.remaining_s() > -0.5
+    assert story["steps"] > 11
+    assert story["plan"][-1]["total"] == story["steps"]
+    assert story["plan"][0]["total"] > story["steps"]
+
+
+def test_epochs_end_before_a_late_deadline(tmp_path):
+    job = _job(tmp_path, epochs=2, deadline=time.monotonic() + 600)
+    story = train_network(gradient_worker.make_network(job), job, gradient_worker.RECIPE)
+    assert story["epochs"] == 2
+
+
+def test_a_plateau_ends_a_long_budget(tmp_path):
+    job = _job(tmp_path, deadline=time.monotonic() + 600)
+    rng = np.random.default_rng(0)
+    job.val_labels = rng.integers(0, 3, len(job.val_labels))  # nothing to be learnt from
+    recipe = Recipe(lr=0.01, batch_size=16, max_epochs=150)
+    story = train_network(gradient_worker.make_network(job), job, recipe)
+    assert story["plan"][-1]["reason"] == "plateau"
+    assert story["epochs"] < 150
+
+
+class _Explodes(nn.Module):
+    """A network whose scores are no numbers above a learning rate (below a number of calls)."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.calls = calls
+
+    def forward(self, pixels):
+        if self.training:
+            self.calls -= 1
+        broken = float("nan") if self.calls == 0 or self.calls < -999 else 1.0
+        return pixels.mean((1, 2, 3))[:, None] * self.scale * broken
+
+
+def test_divergence_restarts_at_half_the_rate_and_says_so(tmp_path, capsys):
+    job = _job(tmp_path, epochs=3)
+    story = train_network(_Explodes(4), job, Recipe(lr=0.01, batch_size=16))
+    assert story["attempts"] == 2
+    assert story["learning_rate"] == pytest.approx(0.005)
+    assert "diverged" in capsys.readouterr().out
+
+
+def test_endless_divergence_is_an_error(tmp_path):
+    with pytest.raises(ClearsightError, match="diverged 3 times"):
+        train_network(_Explodes(-1000), _job(tmp_path, epochs=3), Recipe(lr=0.01, batch_size=16))
+
+
+def test_an_unknown_optimizer_names_its_neighbours(tmp_path):
+    with pytest.raises(ConfigError, match="adamw"):
+        train_network(_Explodes(0), _job(tmp_path, epochs=1), Recipe(lr=1.0, optimizer="adamm"))
+
+
+def test_torch_is_left_as_it_was(tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    job = _job(tmp_path, epochs=1)
+    state = torch.get_rng_state()
+    torch.set_rng_state(state)
+    train_network(_Explodes(-1), job, Recipe(lr=0.01, batch_size=16))
+    assert torch.equal(torch.rand(1), expected)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_later_weights_are_kept_within_one_standard_error():
+    assert worth_keeping(0.5, [], 100)
+    assert worth_keeping(0.89, [0.8, 0.9], 100)
+    assert not worth_keeping(0.85, [0.8, 0.9], 100)
+    assert flat([1, 0.5, 0.6, 0.5], 2)
+    assert not flat([1, 0.5, 0.6, 0.4], 2)
