@@ -14,7 +14,9 @@ PY
 echo "Installing clearsight[$extra] into $venv (the first time this takes a few minutes) ..."
 start=$SECONDS
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-# uv is several times faster; pip follows where a mirror is configured for pip alone.
-"$venv/bin/uv" pip install --quiet --python "$venv/bin/python" -c constraints.txt -e ".[$extra]" ||
+# uv is several times faster; pip follows where a mirror is configured for pip alone. Both compile
+# bytecode now, or every start would pay for it wherever PYTHONDONTWRITEBYTECODE is set.
+"$venv/bin/uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" -c constraints.txt -e ".[$extra]" ||
     "$venv/bin/python" -m pip install --quiet -c constraints.txt -e ".[$extra]"
+"$venv/bin/python" -m compileall -q src
 echo "Installed in $((SECONDS - start)) s."
