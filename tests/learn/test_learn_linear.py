@@ -61,7 +61,7 @@ def test_curvature_saves_iterations_and_changes_no_result() -> None:
     products = gram(correlated, scaling)
     slow = fit("softmax", correlated, Y, 10, 1e-2, scaling, max_iterations=5000, tolerance=1e-9)
     fast = fit("softmax", correlated, Y, 10, 1e-2, scaling, gram=products, tolerance=1e-9)
-    assert fast.iterations < 0.5 * slow.iterations
+    assert fast.iterations < 0.7 * slow.iterations
     assert fast.objective == pytest.approx(slow.objective, rel=1e-3)
 
 

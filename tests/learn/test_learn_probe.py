@@ -29,15 +29,17 @@ SIDE = 64
 
 
 def crops(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random 120-pixel crops of three photos, shrunk; the photo is the class."""
+    """Random crops of three photos, grey and of equal brightness and contrast; class = photo."""
     photos = [data.coffee(), data.chelsea(), data.astronaut()]
     random = np.random.default_rng(seed)
     images, labels = [], []
     for number in range(n):
         photo = photos[number % 3]
         top, left = (int(random.integers(0, size - 120)) for size in photo.shape[:2])
-        crop = photo[top : top + 120, left : left + 120]
-        images.append(cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+        crop = photo[top : top + 120, left : left + 120].mean(axis=2)
+        plain = 128 + 50 * (crop - crop.mean()) / max(1.0, crop.std())
+        grey = cv2.resize(np.clip(plain, 0, 255).astype(np.uint8), (SIDE, SIDE))
+        images.append(np.repeat(grey[:, :, None], 3, axis=2))
         labels.append(number % 3)
     return np.stack(images), np.array(labels, dtype=np.int64)
 
@@ -97,12 +99,14 @@ def test_story_and_licence_name_the_weights(fitted: Any) -> None:
     assert "backbone.conv_stem.weight" in fitted.weights()
 
 
-def test_a_random_backbone_is_no_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_random_backbone_is_no_match(
+    fitted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Control: the accuracy above comes from the weights."""
     build = module.build
     monkeypatch.setattr(module, "build", lambda name, weights, classes: build(name, None, 0, 3))
     random = Probe(Probe.Config()).fit(job(tmp_path))
-    assert random.story["val_accuracy"] < 0.85
+    assert random.story["val_accuracy"] < fitted.story["val_accuracy"] - 0.1
 
 
 def test_without_weights_it_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +123,7 @@ def test_an_export_that_differs_is_refused(tmp_path: Path) -> None:
             self.session = open_session(model, "onnxruntime")
 
         def run(self, images: np.ndarray, outputs: Any = ("logits",)) -> Any:
-            return self.session.run(images[..., ::-1], outputs)  # BGR for RGB
+            return self.session.run(255 - images, outputs)  # the negative
 
     with pytest.raises(GateError, match="differs"):
         Probe(Probe.Config()).fit(job(tmp_path, open_model=Wrong))
