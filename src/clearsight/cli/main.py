@@ -98,7 +98,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # how typer tells of Ctrl-C
+            raise KeyboardInterrupt
+        sys.exit(code)
     except ClearsightError as error:
         _fail(error.exit_code, type(error).__name__, str(error))
     except (KeyboardInterrupt, typer.Abort):
