@@ -9,6 +9,7 @@ from clearsight.learn.trainers._plan import Plan
 
 WARM_UP_STEPS = 3  # not timed: the first steps allocate
 TIMED_STEPS = 8
+HURRY = 0.05  # part of the budget after which the first plan is made on fewer steps
 DRIFT = 0.03  # of the steps left; less is not worth a new plan
 CHECKPOINT_S = 10.0
 CHECKPOINT_COST = 0.02  # most of the time that checkpoints may take
@@ -28,6 +29,7 @@ class Clock:
         self._interval_s = CHECKPOINT_S
         self._next_check = 0
         self._following = False
+        self._hurry_s = 0.0
 
     def follow(self) -> None:
         """Keep to the journal of an interrupted run, unless the deadline would be missed."""
@@ -37,11 +39,17 @@ class Clock:
         """Note that `step` begins."""
         if not self._starts:
             self._next_check = step + WARM_UP_STEPS + TIMED_STEPS
+            self._hurry_s = HURRY * self._budget.remaining_s()
         self._starts.append(time.monotonic())
+
+    @property
+    def timed(self) -> bool:
+        """Whether enough steps were seen to trust `step_s`; the first ones allocate."""
+        return len(self._starts) > WARM_UP_STEPS + 1
 
     def step_s(self) -> float:
         """Return the mean seconds a step takes now, everything included."""
-        usable = self._starts[WARM_UP_STEPS:] or self._starts
+        usable = self._starts[min(WARM_UP_STEPS, len(self._starts) - 1) :]
         recent = usable[-max(TIMED_STEPS, len(usable) // 3) :]
         return (time.monotonic() - recent[0]) / len(recent)
 
@@ -58,10 +66,12 @@ class Clock:
         if left_s <= 0 and step < plan.total:
             plan.decide(step, step, "deadline")
             return
-        if step < max(self._next_check, plan.decided_until) or step >= plan.total:
+        first = len(plan.decisions) == 1
+        hurried = first and time.monotonic() - self._starts[0] > self._hurry_s
+        due = step >= max(self._next_check, plan.decided_until) or hurried
+        if not due or step >= plan.total:
             return
         total = min(longest, step + max(1, int(left_s / self.step_s())))
-        first = len(plan.decisions) == 1
         if self._following or plan.has("plateau"):
             total = min(total, plan.total)
         if first or abs(total - plan.total) > DRIFT * (plan.total - step):

@@ -46,8 +46,13 @@ class Validation:
         return self.n > 0 and (step == total or step % self.every == 0)
 
     def seconds_for(self, step_s: float, batch: int) -> float:
-        """Return what one scoring takes: the last one's time, else a guess from a step's."""
-        return self._seconds or self.n / batch * FORWARD * step_s
+        """Return what is left to do after the last step: this sample's scoring and the caller's.
+
+        The caller scores the whole validation part once. From the last scoring's time, else a
+        guess from a step's.
+        """
+        sample_s = self._seconds or self.n / batch * FORWARD * step_s
+        return sample_s * (1 + len(self._job.val_labels) / max(1, self.n))
 
     def score(self, network: nn.Module) -> tuple[float, float]:
         """Return (accuracy, cross-entropy) of the sample."""

@@ -35,6 +35,7 @@ from clearsight.learn.trainers._signals import stop_signals
 from clearsight.learn.trainers._validation import Validation, flat, network_logits, worth_keeping
 
 ATTEMPTS = 3
+PROVISIONAL_STEPS = 500  # lets the rate rise while the first steps are timed
 PLATEAU = "plateau"
 PLATEAU_SCORES = 10  # validation scores without improvement, and
 PLATEAU_SHARE = 0.25  # at least this part of the plan
@@ -185,7 +186,11 @@ class _Training:
         loss = self._descend()
         self.step += 1
         if self.job.budget.deadline is not None:
-            finishing_s = self.validation.seconds_for(self.clock.step_s(), self.batch)
+            finishing_s = (
+                self.validation.seconds_for(self.clock.step_s(), self.batch)
+                if self.clock.timed
+                else 0.0
+            )
             self.clock.plan(self.step, self.plan, self._longest(), finishing_s)
         note = f"epoch {self.step / self.steps_per_epoch:.1f}"
         if self.validation.due(self.step, self.plan.total):
@@ -278,7 +283,9 @@ class _Training:
         if len(self.plan.decisions) > 1:
             self.clock.follow()
         if not self.plan.decisions:
-            self.plan.decide(0, self._longest(), "epochs")
+            by_clock = self.job.budget.deadline is not None and self.job.budget.epochs is None
+            first = min(self._longest(), PROVISIONAL_STEPS) if by_clock else self._longest()
+            self.plan.decide(0, first, "before steps were timed" if by_clock else "epochs")
 
     def _longest(self) -> int:
         epochs = self.job.budget.epochs
@@ -324,6 +331,10 @@ class _Training:
         self.optimizers.restore(_under("optimizer/", found.tensors))
         self.curve, self.best_entry = found.state["curve"], found.state["best"]
         self.step = self.resumed_from = found.step
+        if found.state["threads"] != self.device.threads:
+            self.device = replace(self.device, threads=found.state["threads"])
+            torch.set_num_threads(self.device.threads)
+            self.job.progress.say("as many threads as before", threads=self.device.threads)
         self.job.progress.say("training resumes", step=found.step)
 
     def _story(self, seconds: float) -> dict[str, Any]:
