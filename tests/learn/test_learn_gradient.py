@@ -101,7 +101,7 @@ def test_it_ends_by_the_deadline_and_the_schedule_ends_with_it(tmp_path):
     assert job.budget.remaining_s() > -0.5
     assert story["steps"] > 11
     assert story["plan"][-1]["total"] == story["steps"]
-    assert story["plan"][0]["total"] > story["steps"]
+    assert len(story["plan"]) > 1
 
 
 def test_epochs_end_before_a_late_deadline(tmp_path):
