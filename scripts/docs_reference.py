@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 BEGIN = "<!-- begin generated: scripts/check_docs.py --write -->"
 END = "<!-- end generated -->"
+RULES = ("START_S", "SMALL_SIDE", "FEW_PER_CLASS")
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ def must_name() -> dict[str, set[str]]:
     from clearsight.core.errors import ImageReason
     from clearsight.core.nouns import Preprocessing
     from clearsight.data.listing import READERS
+    from clearsight.learn import choose
     from clearsight.learn.family import FAMILIES
 
     files = {MANIFEST, MODEL, WEIGHTS, CARD, GOLDEN_SCORES}
@@ -149,7 +151,10 @@ def must_name() -> dict[str, set[str]]:
             *files,
         },
         "docs/reference/errors.md": {*get_args(ImageReason), "0", "1", "2", "3"},
-        "docs/explanation/choosing-a-model.md": set(FAMILIES.keys()),
+        "docs/explanation/choosing-a-model.md": {
+            *FAMILIES.keys(),
+            *(f"{name} = {getattr(choose, name)!r}" for name in RULES),
+        },
         "docs/reference/data-layouts.md": set(READERS.keys()),
         "docs/reference/http.md": {
             *("/v1/recognize", "/v1/models", "/livez", "/readyz", "/metrics", "/openapi.json", "/")
