@@ -12,7 +12,7 @@ import sys
 import zlib
 
 import pytest
-from conftest import encode, environment, tree, write_digits
+from flow_support import encode, environment, tree, write_digits
 from PIL import Image
 
 from clearsight.testing.tiny_bundle import write_colour_bundle
@@ -211,6 +211,25 @@ def test_a_class_with_one_picture_is_reported(clearsight, two_classes):
     small = {i["path"] for i in outcome.json["issues"] if i["kind"] == "small-class"}
     assert outcome.code == 0
     assert "rare" in small
+
+
+def test_a_class_with_one_picture_is_learnt_and_counted(clearsight, two_classes, tmp_path):
+    (two_classes / "rare").mkdir()
+    Image.new("L", (32, 32), 90).save(two_classes / "rare" / "only.png")
+    before, run = tree(two_classes), tmp_path / "run"
+    outcome = clearsight(
+        *("train", two_classes, "--out", run, "--model", "hog-svm", "--epochs", "1", "--json")
+    )
+    assert outcome.code == 0, outcome.err
+    parts = [json.loads(line) for line in (run / "splits.jsonl").open(encoding="utf-8")]
+    assert [part["part"] for part in parts if part["label"] == "rare"] == ["train"]
+    figures = clearsight("evaluate", run, "--json").json
+    assert figures["per_class"]["rare"]["n"] == 0
+    assert figures["per_class"]["rare"]["recall"] is None
+    assert 0 <= figures["balanced_accuracy"] <= 1
+    rows = clearsight("predict", run, two_classes / "rare", "--json").json["rows"]
+    assert set(rows[0]["scores"]) == {"zero", "one", "rare"}
+    assert tree(two_classes) == before
 
 
 # words that are not known ------------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import command, digit_images, encode, environment, tree, write_digits
+from flow_support import command, digit_images, encode, environment, tree, write_digits
 from PIL import Image
 
 NAMES = ["零 ⭕", "one", "deux"]
@@ -83,8 +85,11 @@ def test_train_says_what_it_made(trained, photos):
 
 
 def test_train_keeps_the_time(trained):
-    """Within 10 %, and a margin for a test machine that is shared."""
-    assert trained[1].json["seconds"] < TIME_S * 1.5
+    """Within 10 % on a machine that has time for it; the benchmark has the figures."""
+    seconds = trained[1].json["seconds"]
+    if os.getloadavg()[0] > (os.cpu_count() or 1):
+        pytest.skip(f"the machine is busy; it took {seconds} s of {TIME_S}")
+    assert seconds < TIME_S * 1.1
 
 
 def test_the_classes_are_names(clearsight, trained):
@@ -262,6 +267,52 @@ def test_a_finished_run_is_not_trained_over(clearsight, trained, photos):
     assert again.code == 0
     assert again.json["evaluate"] == trained[1].json["evaluate"]
     assert tree(trained[0]) == before
+
+
+def test_training_and_scoring_work_without_torch(photos, tmp_path):
+    """With the extra `classical` alone, auto takes the family that needs no torch."""
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'torchvision', 'timm', 'onnxscript', 'pyarrow', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "from clearsight.cli.main import main\nmain()"
+    )
+    for arguments in (
+        ["train", photos, "--out", tmp_path / "run", "--epochs", "1", "--json"],
+        ["evaluate", tmp_path / "run", "--json"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"] > 0.8
+    assert json.loads((tmp_path / "run/run.json").read_text())["outcome"]["family"] == "hog-svm"
+
+
+@pytest.mark.slow
+def test_photos_take_the_same_road(clearsight, tmp_path):
+    """Crops of real photographs, large enough that a pre-trained backbone is used."""
+    data = pytest.importorskip("skimage.data")
+    chance = np.random.default_rng(0)
+    for name in ("chelsea", "coffee", "astronaut"):
+        photo = Image.fromarray(getattr(data, name)())
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(30):
+            side = int(chance.uniform(0.6, 0.95) * min(photo.size))
+            left, top = (int(chance.integers(0, full - side + 1)) for full in photo.size)
+            crop = photo.crop((left, top, left + side, top + side)).resize((240, 240))
+            crop.save(tmp_path / "photos" / name / f"{number}.jpg", quality=90)
+    run = tmp_path / "run"
+    outcome = command("train", tmp_path / "photos", "--out", run, "--time", "60s", "--json")
+    assert outcome.code == 0, outcome.err
+    figures = clearsight("evaluate", run, "--json").json
+    assert figures["accuracy"] > 0.9
+    rows = clearsight("predict", run, tmp_path / "photos", "--json").json["rows"]
+    assert sum(Path(row["path"]).parent.name == row["label"] for row in rows) > 85
 
 
 def documented(section):

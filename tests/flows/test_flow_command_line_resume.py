@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import command, environment, tree, write_digits
+from flow_support import command, environment, tree, write_digits
 
 EPOCHS = 12
 
