@@ -149,6 +149,7 @@ class Contest:
             progress=self.progress,
         )
         fitted = family.fit(job)
+        self._warn_if_cut_short(fitted)
         logits = fitted.logits(np.asarray(val.images))
         temperature = fit_temperature(logits, val.labels)
         return Trained(
@@ -163,6 +164,16 @@ class Contest:
             quarantined=(*train.quarantined, *val.quarantined),
             seconds=time.monotonic() - began,
         )
+
+
+    def _warn_if_cut_short(self, fitted: Fitted) -> None:
+        epochs = fitted.story.get("epochs")
+        wanted = self.settings.epochs
+        if epochs is not None and epochs < 1 and (wanted is None or epochs < wanted):
+            self.progress.say(
+                f"Only {epochs:.2f} of one pass over the training pictures fitted into the time; "
+                "give it more with --time"
+            )
 
 
 def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:

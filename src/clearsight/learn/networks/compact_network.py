@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -80,7 +81,7 @@ class CompactNetwork(nn.Module):
     @torch.no_grad()
     def whiten(self, images_nhwc: ImagesNHWC) -> None:
         """Set the normalisation and the stem from training pictures, uint8 (n, h, w, c)."""
-        pixels = torch.from_numpy(images_nhwc[:WHITENING_PICTURES]).permute(0, 3, 1, 2).float()
+        pixels = torch.from_numpy(np.array(images_nhwc[:WHITENING_PICTURES])).permute(0, 3, 1, 2).float()
         self.mean.copy_(pixels.mean((0, 2, 3), keepdim=True))
         self.scale.copy_(1 / pixels.std((0, 2, 3), keepdim=True).clamp_min(1.0))
         kernel, stride = self.stem.kernel_size[0], self.stem.stride[0]
