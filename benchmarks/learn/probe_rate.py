@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--side", type=int, default=260)
     options = parser.parse_args()
     machine = record.machine()
     with tempfile.TemporaryDirectory() as folder:

@@ -45,7 +45,7 @@ class HogSvmConfig(Config):
     orientations: int = Field(default=18, ge=2, le=72)
     signed: bool = True
     interpolate: bool = True
-    strengths: tuple[float, ...] = Field(default=(1.0, 0.1, 0.01, 1e-3), min_length=1)
+    strengths: tuple[float, ...] = Field(default=(0.3, 0.03, 3e-3), min_length=1)
     memory_bytes: int = Field(default=2**30, ge=2**20)
 
 
