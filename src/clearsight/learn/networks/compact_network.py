@@ -81,7 +81,8 @@ class CompactNetwork(nn.Module):
     @torch.no_grad()
     def whiten(self, images_nhwc: ImagesNHWC) -> None:
         """Set the normalisation and the stem from training pictures, uint8 (n, h, w, c)."""
-        pixels = torch.from_numpy(np.array(images_nhwc[:WHITENING_PICTURES])).permute(0, 3, 1, 2).float()
+        sample = np.array(images_nhwc[:WHITENING_PICTURES])  # a copy: mapped pixels are read-only
+        pixels = torch.from_numpy(sample).permute(0, 3, 1, 2).float()
         self.mean.copy_(pixels.mean((0, 2, 3), keepdim=True))
         self.scale.copy_(1 / pixels.std((0, 2, 3), keepdim=True).clamp_min(1.0))
         kernel, stride = self.stem.kernel_size[0], self.stem.stride[0]
