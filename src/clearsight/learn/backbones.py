@@ -85,7 +85,7 @@ def find_weights(name: str, progress: Progress) -> Weights | None:
         except _UnavailableError as error:
             refusals.append(str(error))
             continue
-        note = {"not used": "; ".join(refusals)} if refusals else {}
+        note = {"because": "; ".join(refusals)} if refusals else {}
         progress.say(f"Pre-trained weights of {name}: {found.origin}", **note)
         return found
     progress.say(f"No pre-trained weights of {name}", reason="; ".join(refusals))
