@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 
 from clearsight.core.config import Config
+from clearsight.core.files import read_json, write_json
 from clearsight.core.nouns import Preprocessing
 from clearsight.core.seeds import derive_seed
 from clearsight.learn.augment.shift_flip import ShiftFlip
@@ -17,6 +18,7 @@ from clearsight.learn.fitted_network import FittedNetwork
 from clearsight.learn.mirroring import Verdict, mirroring_keeps_labels
 from clearsight.learn.networks.compact_network import CompactNetwork
 from clearsight.learn.networks.input_size import input_size
+from clearsight.learn.trainers._timing import seconds_per_pass
 from clearsight.learn.trainers.gradient import Recipe, train_network
 
 SMALLEST_SIDE = 8
@@ -36,9 +38,12 @@ class CompactConfig(Config):
         weight_decay: of kernels.
         smoothing: label smoothing.
         batch_size: pictures a step; small data sets take smaller batches.
-        shift: most pixels by which training pictures are moved.
+        shift: most pixels by which training pictures are moved; None takes a twenty-fourth of the
+            shorter side.
         mirror: mirror training pictures and average mirrored views when scoring; "auto" asks the
             training pictures whether that keeps their labels.
+        augment_from_epochs: with fewer passes pictures are left as they are: the network has yet
+            to learn the plain ones.
         max_epochs: most passes under a time budget.
     """
 
@@ -49,9 +54,24 @@ class CompactConfig(Config):
     weight_decay: float = Field(default=0.01, ge=0)
     smoothing: float = Field(default=0.1, ge=0, lt=1)
     batch_size: int = Field(default=256, ge=2)
-    shift: int = Field(default=2, ge=0)
+    shift: int | None = Field(default=None, ge=0)
     mirror: Literal["auto", "yes", "no"] = "auto"
+    augment_from_epochs: float = Field(default=5.0, ge=0)
     max_epochs: int = Field(default=60, ge=1)
+
+
+class Changes(Config):
+    """How training pictures are changed, and why.
+
+    Args:
+        shift: most pixels in each direction.
+        mirror: mirror in training and average mirrored views when scoring.
+        reason: one sentence for the story.
+    """
+
+    shift: int = Field(ge=0)
+    mirror: bool
+    reason: str
 
 
 class Compact:
@@ -74,20 +94,43 @@ class Compact:
 
     def fit(self, job: Job) -> FittedNetwork:
         """Train within the budget; see `train_network`."""
-        verdict = self._mirror(job)
-        job.progress.say(f"Mirroring is {'on' if verdict.mirror else 'off'}", reason=verdict.reason)
-        network = self._network(job, verdict.mirror)
-        story = train_network(network, job, self._recipe(job, verdict.mirror))
-        about: dict[str, Any] = {"mirror": {"on": verdict.mirror, "reason": verdict.reason}}
+        network = self._network(job)
+        changes = self._changes(job, network)
+        network.mirrored = changes.mirror
+        told = changes.model_dump()
+        job.progress.say("Changes of training pictures", **told)
+        story = train_network(network, job, self._recipe(job, changes))
         outputs = ("logits", "embedding", "features")
-        return FittedNetwork(network, job.preprocessing, story | about, outputs)
+        return FittedNetwork(network, job.preprocessing, story | {"changes": told}, outputs)
 
-    def _mirror(self, job: Job) -> Verdict:
-        if self.config.mirror != "auto":
-            return Verdict(self.config.mirror == "yes", "asked for")
-        return mirroring_keeps_labels(job.train_images, job.train_labels, job.classes, job.seed)
+    def _changes(self, job: Job, network: CompactNetwork) -> Changes:
+        """Decide, once per work folder, how training pictures are changed."""
+        path = job.work / "changes.json"
+        if path.exists():
+            return Changes.parse(read_json(path))
+        changes = self._decided(job, network)
+        job.work.mkdir(parents=True, exist_ok=True)
+        write_json(path, changes.model_dump())
+        return changes
 
-    def _network(self, job: Job, mirror: bool) -> CompactNetwork:
+    def _decided(self, job: Job, network: CompactNetwork) -> Changes:
+        passes = job.budget.epochs
+        if passes is None:
+            pass_s = seconds_per_pass(network, job, batch_size=self._batch(job))
+            passes = min(self._max_epochs(job), job.budget.remaining_s() / pass_s)
+        few = passes < self.config.augment_from_epochs
+        if few:
+            reason = f"each picture is seen only about {passes:.1f} times"
+            return Changes(shift=0, mirror=self.config.mirror == "yes", reason=reason)
+        if self.config.mirror == "auto":
+            verdict = mirroring_keeps_labels(
+                job.train_images, job.train_labels, job.classes, job.seed
+            )
+        else:
+            verdict = Verdict(self.config.mirror == "yes", "asked for")
+        return Changes(shift=self._shift(job), mirror=verdict.mirror, reason=verdict.reason)
+
+    def _network(self, job: Job) -> CompactNetwork:
         size = job.preprocessing
         shorter = min(size.height, size.width)
         stride = 2 if shorter >= STEM_STRIDE_FROM else 1
@@ -99,25 +142,32 @@ class Compact:
             stem_stride=stride,
             widths=[self.config.width * 2**stage for stage in range(stages)],
             residuals=self.config.residuals,
-            mirrored=mirror,
         )
         network.whiten(job.train_images)
         return network
 
-    def _recipe(self, job: Job, mirror: bool) -> Recipe:
-        n = len(job.train_labels)
-        batch = min(self.config.batch_size, max(16, 2 ** round(math.log2(max(1, n / 50)))))
-        shift = ShiftFlip.Config(shift=self._shift(job), mirror=mirror, seed=job.seed)
+    def _recipe(self, job: Job, changes: Changes) -> Recipe:
+        shift = ShiftFlip.Config(shift=changes.shift, mirror=changes.mirror, seed=job.seed)
         return Recipe(
             lr=self.config.lr,
             optimizer="muon",
             weight_decay=self.config.weight_decay,
             loss_options={"smoothing": self.config.smoothing},
-            batch_size=batch,
-            augment=ShiftFlip(shift),
-            max_epochs=max(self.config.max_epochs, LEAST_STEPS * batch / n),
+            batch_size=self._batch(job),
+            augment=ShiftFlip(shift) if changes.shift or changes.mirror else None,
+            max_epochs=self._max_epochs(job),
         )
 
+    def _batch(self, job: Job) -> int:
+        """Return a fiftieth of the training part as a power of two, from 16 to `batch_size`."""
+        fiftieth = 1 << round(math.log2(max(1, len(job.train_labels) / 50)))
+        return min(self.config.batch_size, max(16, fiftieth))
+
+    def _max_epochs(self, job: Job) -> float:
+        n = len(job.train_labels)
+        return max(self.config.max_epochs, LEAST_STEPS * self._batch(job) / max(1, n))
+
     def _shift(self, job: Job) -> int:
-        """Return the shift, at most a twelfth of the picture (two of 28 pixels, none of 8)."""
-        return min(self.config.shift, min(job.preprocessing.height, job.preprocessing.width) // 12)
+        """Return a twenty-fourth of the shorter side (one of 28 pixels, none of 8), or as set."""
+        shorter = min(job.preprocessing.height, job.preprocessing.width)
+        return shorter // 24 if self.config.shift is None else min(self.config.shift, shorter - 1)

@@ -150,7 +150,7 @@ class _Training:
         self.plan = Plan(job.work / "plan.json", self.identity)
         device.place(network)
         self.initial = _copied(network)
-        self.labels = torch.from_numpy(np.ascontiguousarray(job.train_labels))
+        self.labels = torch.from_numpy(np.array(job.train_labels))
         self.validation = Validation(job, device, self.batch, self.steps_per_epoch)
         self.clock = Clock(job.budget)
         self.step = 0
