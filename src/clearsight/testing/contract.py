@@ -10,6 +10,7 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from typing import Any
 
 import pytest
@@ -46,19 +47,28 @@ class Contract:
         assert not isinstance(caught.value, (KeyboardInterrupt, SystemExit))
 
 
-def suite(contract: Contract) -> type:
+def suite(contract: Contract, slow: Mapping[str, Container[str]] | None = None) -> type:
     """Return a pytest class: every key passes every clause, and every planted violation fails.
 
     Use in tests/contracts: `class TestEngines(suite(EngineContract())): pass`.
+
+    Args:
+        contract: the contract.
+        slow: by key, the clauses that take minutes; they are marked `slow`.
     """
     keys = contract.registry.keys()
     clauses = contract.clauses()
+    cases = [
+        pytest.param(key, clause, marks=[pytest.mark.slow] if clause in slow_ones else [])
+        for key in keys
+        for slow_ones in [(slow or {}).get(key, ())]
+        for clause in clauses
+    ]
 
     class Suite:
         contract_under_test = contract
 
-        @pytest.mark.parametrize("clause", clauses)
-        @pytest.mark.parametrize("key", keys)
+        @pytest.mark.parametrize(("key", "clause"), cases)
         def test_holds(self, key: str, clause: str) -> None:
             contract.run(clause, contract.registry.load(key))
 
