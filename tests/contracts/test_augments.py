@@ -6,5 +6,5 @@ from clearsight.testing.augment_contract import AugmentContract
 from clearsight.testing.contract import suite
 
 
-class TestAugments(suite(AugmentContract())):  # type: ignore[misc]
+class TestAugments(suite(AugmentContract())):
     pass

@@ -16,8 +16,8 @@ from clearsight.core.seeds import generator
 from clearsight.learn.family import Job
 from clearsight.learn.trainers._device import Device
 
-LIMIT = 5000
-COST = 0.05  # part of the training time that validation may take
+LIMIT = 2500
+COST = 0.03  # part of the training time that validation may take
 FORWARD = 0.5  # a picture's forward passes relative to a training step's share, generously
 
 
