@@ -121,8 +121,8 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
         factor.diagonal().add_(3.4445)
         product = factor if step == 0 else factor @ product
         gram = factor @ gram @ factor
-    x = product @ x
-    return (x.T if tall else x).reshape(matrix.shape)
+    result: Tensor = product @ x
+    return (result.T if tall else result).reshape(matrix.shape)
 
 
 def drop_gradients(groups: Groups) -> None:
