@@ -165,7 +165,6 @@ class Contest:
             seconds=time.monotonic() - began,
         )
 
-
     def _warn_if_cut_short(self, fitted: Fitted) -> None:
         epochs = fitted.story.get("epochs")
         wanted = self.settings.epochs
