@@ -7,10 +7,12 @@ import io
 import sys
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 
 from clearsight.core.bundle import MODEL, write_bundle
+from clearsight.learn.golden import golden_files
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE, CLASSES = 224, 1000
@@ -30,12 +32,16 @@ class FromPixels(torch.nn.Module):
         return self.network((pixels - self.mean) / self.std)
 
 
-def export() -> bytes:
+def build() -> torch.nn.Module:
     torch.manual_seed(0)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=CLASSES)
+    return FromPixels(network).eval()
+
+
+def export(network: torch.nn.Module) -> bytes:
     stream = io.BytesIO()
     torch.onnx.export(
-        FromPixels(network).eval(),
+        network,
         (torch.zeros(1, SIZE, SIZE, 3, dtype=torch.uint8),),
         stream,
         input_names=["images"],
@@ -61,7 +67,12 @@ def write(path: Path) -> None:
         "config": {},
         "versions": {},
     }
-    write_bundle(path, about, {MODEL: export()}, gate=lambda bundle: None)
+    network = build()
+    images = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(images)).numpy()
+    files = {MODEL: export(network), **golden_files(images, logits)}
+    write_bundle(path, about, files, gate=lambda bundle: None)
 
 
 if __name__ == "__main__":
