@@ -11,7 +11,8 @@ from PIL import Image
 from clearsight.core.errors import UsageError
 from clearsight.core.nouns import ImageHWC, ImagesNHWC, Prediction, Preprocessing, Scores
 from clearsight.data.preprocess import prepare_encoded
-from clearsight.evaluate.recognize import BATCH, find_pictures, recognize_files
+from clearsight.evaluate.prepared import BATCH_IMAGES
+from clearsight.evaluate.recognize import find_pictures, recognize_files
 
 
 class Brightness:
@@ -47,7 +48,7 @@ def picture(path: Path, level: int) -> Path:
 
 
 def test_every_file_gets_its_own_answer_in_order(tmp_path: Path) -> None:
-    levels = [(37 * i) % 256 for i in range(2 * BATCH + 5)]
+    levels = [(37 * i) % 256 for i in range(2 * BATCH_IMAGES + 5)]
     files = [picture(tmp_path / f"{i:03d}.png", level) for i, level in enumerate(levels)]
     rows = list(recognize_files(Brightness(), files))
     assert [row.path for row in rows] == [str(file) for file in files]

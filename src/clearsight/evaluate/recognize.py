@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from clearsight.core.errors import ImageError, UsageError
-from clearsight.core.nouns import ImageHWC, Prediction, Predictor
+from clearsight.core.nouns import Prediction, Predictor
 from clearsight.core.progress import Progress, Silent
 from clearsight.data.source import read_file
+from clearsight.evaluate.prepared import Batch, prepared
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 )
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -102,19 +100,9 @@ def recognize_files(
     """
     progress = progress or Silent()
     progress.start("predict", len(files), "images")
-    threads = os.cpu_count() or 1
-    waiting: deque[tuple[Sequence[Path], Future[list[ImageHWC | ImageError]]]] = deque()
-    with ThreadPoolExecutor(threads, "decode") as pool:
-        for start in range(0, len(files), BATCH):
-            part = files[start : start + BATCH]
-            waiting.append((part, pool.submit(_prepare_all, predictor, part)))
-            if len(waiting) > threads:
-                yield from _rows(predictor, *_next(waiting), top)
-                progress.advance(BATCH)
-        while waiting:
-            batch, images = _next(waiting)
-            yield from _rows(predictor, batch, images, top)
-            progress.advance(len(batch))
+    for batch in prepared(predictor, lambda index: read_file(files[index]), len(files)):
+        yield from _rows(predictor, files, batch, top)
+        progress.advance(len(batch))
     progress.finish()
 
 
@@ -126,35 +114,14 @@ def _below(folder: Path) -> Iterator[Path]:
                 yield Path(root, name)
 
 
-def _next(
-    waiting: deque[tuple[Sequence[Path], Future[list[ImageHWC | ImageError]]]],
-) -> tuple[Sequence[Path], list[ImageHWC | ImageError]]:
-    files, future = waiting.popleft()
-    return files, future.result()
-
-
-def _prepare_all(predictor: Predictor, files: Sequence[Path]) -> list[ImageHWC | ImageError]:
-    return [_prepare(predictor, file) for file in files]
-
-
-def _prepare(predictor: Predictor, file: Path) -> ImageHWC | ImageError:
-    try:
-        return predictor.prepare(read_file(file))
-    except ImageError as error:
-        return error
-
-
 def _rows(
-    predictor: Predictor,
-    files: Sequence[Path],
-    images: list[ImageHWC | ImageError],
-    top: int | None,
+    predictor: Predictor, files: Sequence[Path], batch: Batch, top: int | None
 ) -> Iterator[Row]:
-    good = [image for image in images if not isinstance(image, ImageError)]
+    good = [image for _, image in batch if not isinstance(image, ImageError)]
     top = top or len(predictor.classes)
     scores = iter(predictor.probabilities(np.stack(good)) if good else ())
-    for file, image in zip(files, images, strict=True):
+    for index, image in batch:
         if isinstance(image, ImageError):
-            yield Row(str(file), None, image.detail)
+            yield Row(str(files[index]), None, image.detail)
         else:
-            yield Row(str(file), predictor.prediction(next(scores), top), None)
+            yield Row(str(files[index]), predictor.prediction(next(scores), top), None)

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import os
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clearsight.core.errors import DataError, ImageError
-from clearsight.core.nouns import ImageHWC, Predictor, Scores
+from clearsight.core.nouns import Predictor, Scores
 from clearsight.core.progress import Progress, Silent
 from clearsight.data.dataset import Dataset
 from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut
 from clearsight.evaluate.figures import figures
+from clearsight.evaluate.prepared import prepared
 from clearsight.evaluate.reliability import Bin, reliability, untempered
 from clearsight.evaluate.scored import Scored
 
-BATCH_BYTES = 16 * 1024 * 1024
-BATCH_IMAGES = 256
-THREADS = 4
 MISTAKES = 24
 SUCCESSES = 12
-
-Batch = list[tuple[int, ImageHWC | ImageError]]
 
 
 def evaluate(
@@ -113,7 +106,7 @@ def _infer(
     kept: list[int] = []
     progress.start("evaluate", len(dataset), "images")
     try:
-        for batch in _decoded(predictor, dataset):
+        for batch in prepared(predictor, dataset.encoded, len(dataset)):
             good = [(i, item) for i, item in batch if not isinstance(item, ImageError)]
             for i, item in batch:
                 if isinstance(item, ImageError):
@@ -127,38 +120,6 @@ def _infer(
     finally:
         progress.finish()
     return rows, kept
-
-
-def _decoded(predictor: Predictor, dataset: Dataset) -> Iterator[Batch]:
-    """Yield prepared pictures in order, decoded by threads a few batches ahead."""
-    shape = predictor.preprocessing
-    fitting = BATCH_BYTES // (shape.height * shape.width * shape.channels)
-    size = max(1, min(BATCH_IMAGES, fitting))
-    threads = min(THREADS, os.cpu_count() or 1)
-    waiting: deque[Future[Batch]] = deque()
-    with ThreadPoolExecutor(threads, "decode") as pool:
-        try:
-            for start in range(0, len(dataset), size):
-                part = range(start, min(start + size, len(dataset)))
-                waiting.append(pool.submit(_decode, predictor, dataset, part))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _decode(predictor: Predictor, dataset: Dataset, indices: range) -> Batch:
-    return [(i, _prepare(predictor, dataset, i)) for i in indices]
-
-
-def _prepare(predictor: Predictor, dataset: Dataset, index: int) -> ImageHWC | ImageError:
-    try:
-        return predictor.prepare(dataset.encoded(index))
-    except ImageError as error:
-        return error
 
 
 def _before(scored: Scored, temperature: float) -> tuple[Bin, ...]:

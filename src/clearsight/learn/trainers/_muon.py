@@ -15,21 +15,11 @@ from torch import Tensor
 Groups = list[dict[str, Any]]
 
 
-class Muon:
-    """Nesterov momentum whose update is brought near an orthogonal matrix.
+class _Optimizer:
+    """What both share: groups, state by weight, and a step that moves each weight."""
 
-    A kernel (out, in, h, w) counts as the matrix (out, in * h * w).
-
-    Args:
-        groups: parameter groups with "params", "lr" and "weight_decay" (decoupled).
-        momentum: of the running mean of gradients.
-
-    Source:
-        Jordan et al., Muon: an optimizer for hidden layers in neural networks (2024).
-    """
-
-    def __init__(self, groups: Groups, momentum: float = 0.9) -> None:
-        self.param_groups, self.momentum = groups, momentum
+    def __init__(self, groups: Groups) -> None:
+        self.param_groups = groups
         self.state: dict[Tensor, dict[str, Tensor]] = defaultdict(dict)
 
     @torch.no_grad()
@@ -45,6 +35,27 @@ class Muon:
         drop_gradients(self.param_groups)
 
     def _move(self, weight: Tensor, gradient: Tensor, lr: float, decay: float) -> None:
+        raise NotImplementedError
+
+
+class Muon(_Optimizer):
+    """Nesterov momentum whose update is brought near an orthogonal matrix.
+
+    A kernel (out, in, h, w) counts as the matrix (out, in * h * w).
+
+    Args:
+        groups: parameter groups with "params", "lr" and "weight_decay" (decoupled).
+        momentum: of the running mean of gradients.
+
+    Source:
+        Jordan et al., Muon: an optimizer for hidden layers in neural networks (2024).
+    """
+
+    def __init__(self, groups: Groups, momentum: float = 0.9) -> None:
+        super().__init__(groups)
+        self.momentum = momentum
+
+    def _move(self, weight: Tensor, gradient: Tensor, lr: float, decay: float) -> None:
         state = self.state[weight]
         if not state:
             state["momentum"] = torch.zeros_like(weight)
@@ -55,7 +66,7 @@ class Muon:
         weight.add_(update, alpha=-lr * max(1.0, rows / columns) ** 0.5)
 
 
-class PlainAdamW:
+class PlainAdamW(_Optimizer):
     """Adam with decoupled weight decay.
 
     Args:
@@ -71,20 +82,8 @@ class PlainAdamW:
     def __init__(
         self, groups: Groups, betas: tuple[float, float] = (0.9, 0.99), floor: float = 1e-8
     ) -> None:
-        self.param_groups, self.betas, self.floor = groups, betas, floor
-        self.state: dict[Tensor, dict[str, Tensor]] = defaultdict(dict)
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Take one step on the gradients that are there."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._move(weight, weight.grad, group["lr"], group["weight_decay"])
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients."""
-        drop_gradients(self.param_groups)
+        super().__init__(groups)
+        self.betas, self.floor = betas, floor
 
     def _move(self, weight: Tensor, gradient: Tensor, lr: float, decay: float) -> None:
         state = self.state[weight]
