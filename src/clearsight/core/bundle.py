@@ -20,7 +20,7 @@ from pydantic import Field, field_validator
 from clearsight.core.config import Config
 from clearsight.core.errors import BundleError, ConfigError
 from clearsight.core.files import new_folder, sha256_file, storage_errors
-from clearsight.core.nouns import Preprocessing
+from clearsight.core.nouns import Preprocessing, Task
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -53,7 +53,7 @@ class Manifest(Config):
     format_version: Literal[1] = 1
     id: str = Field(pattern="^[0-9a-f]{16,64}$")
     created_utc: str
-    task: Literal["single-label"] = "single-label"
+    task: Task = "single-label"
     classes: tuple[str, ...] = Field(min_length=2)
     family: str
     preprocessing: Preprocessing

@@ -15,6 +15,8 @@ from clearsight.core.config import Config
 ImagesNHWC = NDArray[np.uint8]
 ImageHWC = NDArray[np.uint8]
 Scores = NDArray[np.float32]
+Task = Literal["single-label", "multi-label", "ordinal"]
+"""What a label is: one class of several, any number of classes, or one step of an ordered scale."""
 
 
 class Preprocessing(Config):

@@ -147,6 +147,8 @@ class Contest:
             work=work,
             open_model=self.seams.open_model,
             progress=self.progress,
+            task=self.facts.task,
+            training=self.settings.training,
         )
         fitted = family.fit(job)
         self._warn_if_cut_short(fitted)

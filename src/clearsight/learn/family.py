@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from clearsight.core.bundle import WeightLicence
 from clearsight.core.config import Config
-from clearsight.core.nouns import ImagesNHWC, Preprocessing, Scores
+from clearsight.core.nouns import ImagesNHWC, Preprocessing, Scores, Task
 from clearsight.core.progress import Progress, Silent
 from clearsight.core.registry import Registry
+from clearsight.learn.training import Training
 
 FAMILIES = Registry("clearsight.learn.families", "model family", extra="train")
 
@@ -46,6 +47,7 @@ class Facts:
         grey: every sampled picture is grey.
         from_files: pictures are encoded files (decoding costs time), not raw arrays.
         time_s: seconds that training may take, or None; lets a family pick an affordable input.
+        task: what a label is; with "multi-label" `class_counts` sum to more than the pictures.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +57,7 @@ class Facts:
     grey: bool
     from_files: bool = True
     time_s: float | None = None
+    task: Task = "single-label"
 
     @property
     def n_train(self) -> int:
@@ -97,7 +100,8 @@ class Job:
     """One training to do. Pixels are uint8 NHWC, already preprocessed, possibly memory-mapped.
 
     Args:
-        train_images, train_labels: (n, h, w, c) uint8 and (n,) int64.
+        train_images, train_labels: (n, h, w, c) uint8 and (n,) int64; with the task "multi-label"
+            the labels are (n, classes) int64 of 0 and 1.
         val_images, val_labels: the validation part, for choices and early stopping.
         classes: class names in label order.
         preprocessing: what the pixels went through (the family's own choice).
@@ -106,6 +110,10 @@ class Job:
         work: a folder for checkpoints and caches; what is in it is resumed from.
         open_model: opens ONNX bytes for inference (an engine, given as an argument).
         progress: where to report.
+        task: what a label is.
+        training: what the user decided about gradient descent; families without it get none.
+        report: told (part of the run done in [0, 1], validation accuracy) whenever the family
+            validates; whatever it raises ends the training (search prunes this way).
     """
 
     train_images: ImagesNHWC
@@ -119,6 +127,9 @@ class Job:
     work: Path
     open_model: OpenModel
     progress: Progress = field(default_factory=Silent)
+    task: Task = "single-label"
+    training: Training = field(default_factory=Training)
+    report: Callable[[float, float], None] = field(default=lambda done, accuracy: None)
 
 
 @runtime_checkable

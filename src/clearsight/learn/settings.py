@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from clearsight.core.config import Config
+from clearsight.core.nouns import Task
+from clearsight.learn.training import Training
 
 DEFAULT_TIME_S = 600.0
 
@@ -26,7 +28,10 @@ class TrainSettings(Config):
         seed: same seed, same weights on CPU (with `epochs`; a time budget depends on the clock).
         time_s: seconds from the start of the command until the Bundle is on disk.
         epochs: passes over the training part; with both, whichever ends first.
+        task: what a label is; None takes what the data set says (its order of classes is the
+            scale of an "ordinal" task).
         family: the chosen family's own configuration.
+        training: how networks are trained; refused by families without gradient descent.
         split: how pictures without a part are divided.
     """
 
@@ -34,7 +39,9 @@ class TrainSettings(Config):
     seed: int = Field(default=0, ge=0)
     time_s: float | None = Field(default=None, gt=0)
     epochs: float | None = Field(default=None, gt=0)
+    task: Task | None = None
     family: dict[str, Any] = Field(default_factory=dict)
+    training: Training = Training()
     split: SplitSettings = SplitSettings()
 
     @model_validator(mode="before")

@@ -19,7 +19,7 @@ from clearsight.core.errors import ClearsightError, ConfigError, InterruptedRun,
 from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.seeds import derive_seed, generator
 from clearsight.learn.family import Job
-from clearsight.learn.losses import LOSSES
+from clearsight.learn.losses import LOSSES, Loss
 from clearsight.learn.trainers._checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -144,7 +144,7 @@ class _Training:
         self.batch = max(1, min(recipe.batch_size, len(job.train_labels)))
         self.steps_per_epoch = max(1, len(job.train_labels) // self.batch)
         loss = LOSSES.load(recipe.loss)
-        self.loss = loss(loss.Config.parse(dict(recipe.loss_options)))
+        self.loss: Loss = loss(loss.Config.parse(dict(recipe.loss_options)), _counts(job))
         self.identity = _identity(network, job, recipe, self.batch, device)
         job.work.mkdir(parents=True, exist_ok=True)
         self.plan = Plan(job.work / "plan.json", self.identity)
@@ -218,11 +218,11 @@ class _Training:
         self.network.train()
         with self.device.precision():
             logits = self.network(self.device.pixels(images))
-        loss = self.loss(logits.float(), labels.to(self.device.name))
+        loss = self.loss(logits.float(), labels.to(self.device.name), progress)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise _DivergedError
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         factor = one_cycle(progress, self.recipe.warmup) if self._cycling else 1.0
         self.optimizers.step(factor * 0.5**self.plan.attempt)
         return value
@@ -353,6 +353,13 @@ class _Training:
             "threads": self.device.threads,
             "resumed_from": self.resumed_from,
         }
+
+
+def _counts(job: Job) -> list[int]:
+    if job.task == "multi-label":
+        return [int(count) for count in job.train_labels.sum(axis=0)]
+    counts = np.bincount(job.train_labels, minlength=len(job.classes))
+    return [int(count) for count in counts]
 
 
 def _timed(action: Callable[[], None]) -> float:
