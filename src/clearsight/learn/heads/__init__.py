@@ -24,16 +24,19 @@ class FittedHead(Protocol):
 
     @property
     def story(self) -> dict[str, Any]:
-        """JSON-ready facts: what was tried on validation and chosen."""
+        """JSON-ready facts: what was tried on validation and chosen, and "val_accuracy"."""
 
     def scores(self, features: Features) -> Scores:
-        """Return (n, classes) float32 scores of (n, d) features."""
+        """Return (n, classes) float32 scores of (n, d) features.
+
+        A class without training pictures gets the row's lowest score.
+        """
 
     def append(self, features_model: bytes) -> bytes:
         """Return the ONNX model with "logits", computed from "embedding", before its outputs."""
 
     def arrays(self) -> Mapping[str, NDArray[Any]]:
-        """Return what was learnt, for model.safetensors."""
+        """Return what was learnt, for model.safetensors; every name begins with "head."."""
 
 
 class Head(Protocol):
@@ -60,5 +63,8 @@ class Head(Protocol):
             classes: number of classes; some may have no picture.
             seed: the only source of randomness.
             deadline: `time.monotonic()` value to return by, or None.
-            progress: where to report.
+            progress: where to report; a head starts and finishes its own tasks.
+
+        Raises:
+            DataError: no training pictures, or a label outside [0, classes).
         """
