@@ -91,7 +91,7 @@ def _talk(
         right, count = 0, min(PICTURES_SENT, len(pictures.samples))
         say(f"6. Service: {url}; {count} pictures sent:")
         for index in range(0, len(pictures.samples), max(1, len(pictures.samples) // count)):
-            truth = pictures.classes[pictures.samples[index].label or 0]
+            truth = pictures.label_names(index)[0]
             best = _ask(url, pictures.encoded(index))
             right += best["label"] == truth
             say(f"     truth {truth}: {best['label']} {best['score']:.3f}")

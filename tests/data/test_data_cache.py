@@ -48,7 +48,7 @@ def folder(tmp_path):
 
 def arrays(n=600, size=(28, 28)):
     pixels = np.random.default_rng(0).integers(0, 256, (n, *size), dtype=np.uint8)
-    samples = tuple(Sample(f"train/{index}", index % 10) for index in range(n))
+    samples = tuple(Sample(f"train/{index}", (index % 10,)) for index in range(n))
     names = tuple(map(str, range(10)))
     return Dataset("root", "idx", names, samples, (), (), ArraySource({"train": pixels})), pixels
 

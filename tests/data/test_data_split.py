@@ -20,7 +20,7 @@ def dataset(contents, parts=None, classes=None):
     pixels = array.view(np.uint8).reshape(-1, 1, 2)
     parts = parts or [None] * len(contents)
     samples = tuple(
-        Sample(f"a/{index}", label, part)
+        Sample(f"a/{index}", (label,), part)
         for index, ((label, _), part) in enumerate(zip(contents, parts, strict=True))
     )
     names = classes or tuple(f"class {label}" for label in range(n_classes))

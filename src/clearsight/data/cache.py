@@ -44,7 +44,7 @@ class PixelCache:
 
     Args:
         images: (n, height, width, channels) uint8, mapped from disk (or in memory for IDX).
-        labels: (n,) int64.
+        labels: what is to be learnt, see `Dataset.targets`.
         kept: (n,) int64, the index in the data set's samples of each row.
         quarantined: pictures that turned out not to be decodable.
     """
@@ -198,7 +198,7 @@ def _open(dataset: Dataset, place: Path) -> PixelCache:
             images = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
         else:  # an empty file cannot be mapped
             images = np.load(place / "images.npy", allow_pickle=False)
-    labels = np.array([dataset.samples[index].label for index in kept.tolist()], np.int64)
+    labels = dataset.targets(kept.tolist())
     bad = tuple(Quarantined(*item) for item in read_json(place / "index.json")["quarantined"])
     return PixelCache(images, labels, kept, bad)
 
@@ -226,8 +226,7 @@ def _from_array(dataset: Dataset, preprocessing: Preprocessing) -> PixelCache:
         if rows:
             pixels = array[[places[row][1] for row in rows]]
             images[rows] = pixels[:, :, :, None] if pixels.ndim == 3 else pixels
-    labels = np.array([sample.label for sample in dataset.samples], np.int64)
-    return PixelCache(images, labels, np.arange(n, dtype=np.int64), ())
+    return PixelCache(images, dataset.targets(), np.arange(n, dtype=np.int64), ())
 
 
 def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:

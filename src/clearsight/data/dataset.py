@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clearsight.core.errors import DataError, nearest
-from clearsight.core.nouns import ImageHWC
+from clearsight.core.nouns import ImageHWC, Task
 from clearsight.data.decode import Limits
 from clearsight.data.gate import Quarantined, check_headers, looks_like_picture
 from clearsight.data.listing import (
@@ -34,13 +37,20 @@ class Sample:
 
     Args:
         name: relative POSIX path (files), or "array/index" (IDX).
-        label: index into the data set's classes.
+        labels: indices into the data set's classes, ascending: one of them, or any number in a
+            multi-label data set.
         part: where the data says it belongs; None before `split`.
     """
 
     name: str
-    label: int
+    labels: tuple[int, ...]
     part: Part | None = None
+
+    @property
+    def label(self) -> int:
+        """The class of a picture that has exactly one."""
+        (label,) = self.labels
+        return label
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ class Dataset:
         quarantined: pictures that cannot be used.
         skipped: everything else that was found.
         source: gives the pixels.
+        task: "multi-label" where a picture may have any number of classes.
     """
 
     root: Path
@@ -64,6 +75,7 @@ class Dataset:
     quarantined: tuple[Quarantined, ...]
     skipped: tuple[Skipped, ...]
     source: Source
+    task: Task = "single-label"
 
     def __len__(self) -> int:
         """Number of usable pictures."""
@@ -108,8 +120,36 @@ class Dataset:
 
     def counts(self) -> tuple[int, ...]:
         """Return the number of pictures of every class."""
-        counter = Counter(sample.label for sample in self.samples)
+        counter = Counter(label for sample in self.samples for label in sample.labels)
         return tuple(counter[label] for label in range(len(self.classes)))
+
+    def targets(self, indices: Sequence[int] | None = None) -> NDArray[np.int64]:
+        """Return what is to be learnt of these pictures (all when None), int64.
+
+        (n,) class numbers; (n, classes) of 0 and 1 in a multi-label data set.
+        """
+        chosen = self.samples if indices is None else [self.samples[i] for i in indices]
+        if self.task != "multi-label":
+            return np.array([sample.label for sample in chosen], np.int64)
+        targets = np.zeros((len(chosen), len(self.classes)), np.int64)
+        for row, sample in enumerate(chosen):
+            targets[row, list(sample.labels)] = 1
+        return targets
+
+    def strata(self) -> list[int]:
+        """Return, for every picture, the class that it stands for when classes are kept balanced.
+
+        Its class; the rarest of its classes in a multi-label data set, -1 when it has none.
+        """
+        counts = self.counts()
+        return [
+            min(sample.labels, key=lambda label: (counts[label], label), default=-1)
+            for sample in self.samples
+        ]
+
+    def label_names(self, index: int) -> tuple[str, ...]:
+        """Return the class names of picture `index`."""
+        return tuple(self.classes[label] for label in self.samples[index].labels)
 
     def quarantine(self, more: Sequence[Quarantined]) -> Dataset:
         """Return the data set with these pictures moved from the samples to the quarantine."""
@@ -197,11 +237,15 @@ def _admit(path: Path, key: str, listing: Listing, limits: Limits) -> Dataset:
     if not rows:
         raise DataError(f"{path} holds no usable picture. {_why_nothing(quarantined, skipped)}")
     _check_parts(path, rows)
-    names = _class_names({row.label for row in rows})
+    names = _class_names({label for row in rows for label in row.labels})
     classes = tuple(sorted(names.values(), key=natural_key))
     index = {raw: classes.index(name) for raw, name in names.items()}
-    samples = tuple(Sample(row.name, index[row.label], row.part) for row in rows)
-    return Dataset(listing.root, key, classes, samples, tuple(quarantined), tuple(skipped), source)
+    samples = tuple(
+        Sample(row.name, tuple(sorted(index[label] for label in row.labels)), row.part)
+        for row in rows
+    )
+    left_out = tuple(quarantined), tuple(skipped)
+    return Dataset(listing.root, key, classes, samples, *left_out, source, listing.task)
 
 
 def _gate(listing: Listing, limits: Limits) -> tuple[list[Row], list[Quarantined], list[Skipped]]:
@@ -244,13 +288,13 @@ def _class_names(raw: set[str]) -> dict[str, str]:
 
 def _check_parts(path: Path, rows: Sequence[Row]) -> None:
     """Refuse a class that only validation or test data has: nothing could be learnt about it."""
-    known = {row.label for row in rows if row.part in ("train", None)}
+    known = {label for row in rows if row.part in ("train", None) for label in row.labels}
     if not known:
         return
     for row in rows:
-        if row.label not in known:
+        for label in set(row.labels) - known:
             raise DataError(
-                f"{path}: the {row.part} part has the class {row.label!r} ({row.name}), "
+                f"{path}: the {row.part} part has the class {label!r} ({row.name}), "
                 f"but the train part has no picture of it."
-                f"{nearest(row.label, known)} Rename it, or add pictures to train."
+                f"{nearest(label, known)} Rename it, or add pictures to train."
             )

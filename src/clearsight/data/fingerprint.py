@@ -21,7 +21,9 @@ def fingerprint(dataset: Dataset) -> str:
         64 hex digits.
     """
     lines = sorted(
-        f"{sample.name}\0{dataset.classes[sample.label]}\0{digest}\n"
-        for sample, digest in zip(dataset.samples, digests(dataset), strict=True)
+        "\0".join([sample.name, *dataset.label_names(index), digest]) + "\n"
+        for index, (sample, digest) in enumerate(
+            zip(dataset.samples, digests(dataset), strict=True)
+        )
     )
     return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from clearsight.core.nouns import Task
 from clearsight.core.registry import Registry
 from clearsight.data.source import Source
 
@@ -36,10 +37,16 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A picture that a reader found, its class by name and its part where the data says so."""
+    """A picture that a reader found, its classes by name and its part where the data says so.
+
+    Args:
+        name: of the picture.
+        labels: one class name; any number of them in a multi-label listing.
+        part: where the data says it belongs.
+    """
 
     name: str
-    label: str
+    labels: tuple[str, ...]
     part: Part | None = None
 
 
@@ -52,12 +59,14 @@ class Listing:
         rows: pictures, in a deterministic order.
         skipped: what was found beside them.
         source: where the pixels are; None for files below `root`, whose headers are then checked.
+        task: "multi-label" where a picture may have any number of classes.
     """
 
     root: Path
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...] = ()
     source: Source | None = None
+    task: Task = "single-label"
 
 
 class Reader(Protocol):

@@ -21,7 +21,8 @@ def split(
     Parts that the data brings are kept; a part that it lacks is taken from train (pictures
     without a part count as train), class by class. Pictures with the same bytes stay together.
     A class with three different pictures or more is in every part; one with two is in train and
-    validation (or test, when validation is there already); one with one is in train alone.
+    validation (or test, when validation is there already); one with one is in train alone. A
+    picture with several classes counts for the rarest of them.
 
     Args:
         dataset: the pictures.
@@ -40,7 +41,7 @@ def split(
     wanted = [(part, share) for part, share in shares.items() if part not in present and share > 0]
     parts = _divide(dataset, seed, wanted, fractions[0]) if wanted else {}
     samples = tuple(
-        Sample(sample.name, sample.label, parts.get(index, sample.part or "train"))
+        Sample(sample.name, sample.labels, parts.get(index, sample.part or "train"))
         for index, sample in enumerate(dataset.samples)
     )
     return replace(dataset, samples=samples)
@@ -53,7 +54,12 @@ def require_trainable(dataset: Dataset) -> None:
         DataError: fewer than two classes with training pictures, or two class names that
             differ only in letter case or Unicode form.
     """
-    labels = {sample.label for sample in dataset.samples if sample.part in ("train", None)}
+    labels = {
+        label
+        for sample in dataset.samples
+        if sample.part in ("train", None)
+        for label in sample.labels
+    }
     names = [dataset.classes[label] for label in sorted(labels)]
     if len(names) < 2:
         raise DataError(
@@ -87,19 +93,20 @@ def _divide(
     dataset: Dataset, seed: int, wanted: list[tuple[Part, float]], train_share: float
 ) -> dict[int, Part]:
     """Take the wanted parts from train, class by class; return the part of what was taken."""
-    pool = dataset.samples
+    pool, strata = dataset.samples, dataset.strata()
     groups: dict[int, list[int]] = defaultdict(list)
     for index, number in enumerate(same_content(dataset)):
         if pool[index].part in ("train", None):
             groups[number].append(index)
     by_class: dict[int, list[list[int]]] = defaultdict(list)
     for group in groups.values():
-        by_class[pool[group[0]].label].append(group)
+        by_class[strata[group[0]]].append(group)
     parts: dict[int, Part] = {}
     total = train_share + sum(share for _, share in wanted)
     for label in sorted(by_class):
         # the class's name, not its number: other classes must not change its parts
-        order = generator(seed, "split", dataset.classes[label]).permutation(len(by_class[label]))
+        name = dataset.classes[label] if label >= 0 else ""
+        order = generator(seed, "split", name).permutation(len(by_class[label]))
         shuffled = [by_class[label][position] for position in order]
         taken = 0
         for part, share in wanted:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from clearsight.core.errors import ImageError
+from clearsight.core.errors import ConfigError, ImageError
+from clearsight.core.nouns import Task
 from clearsight.core.progress import Progress
 from clearsight.core.seeds import generator
 from clearsight.data.dataset import Dataset
@@ -64,6 +65,7 @@ def find_facts(parts: Parts, settings: TrainSettings) -> Facts:
     train = parts["train"]
     seen = image_facts(train, settings.seed)
     return Facts(
+        task=task_of(train, settings),
         classes=train.classes,
         class_counts=train.counts(),
         height=seen.height,
@@ -72,6 +74,21 @@ def find_facts(parts: Parts, settings: TrainSettings) -> Facts:
         from_files=train.reader != "idx",
         time_s=settings.time_s,
     )
+
+
+def task_of(dataset: Dataset, settings: TrainSettings) -> Task:
+    """Return the task: what the settings say where the data can be read so.
+
+    Raises:
+        ConfigError: the settings contradict the data.
+    """
+    wanted = settings.task or dataset.task
+    if (wanted == "multi-label") != (dataset.task == "multi-label"):
+        raise ConfigError(
+            f"The task {wanted!r} does not fit {dataset.root}, which is {dataset.task}. Pictures "
+            "with any number of classes come from a manifest with the column 'labels'."
+        )
+    return wanted
 
 
 def _decode_s(part: Dataset, seed: int) -> float:
@@ -89,9 +106,9 @@ def _subsample(part: Dataset, size: int, seed: int) -> Dataset:
     """Keep `size` pictures, class by class in turn, so that rare classes stay whole."""
     order = generator(seed, "subsample").permutation(len(part.samples))
     seen: dict[int, int] = {}
-    ranked = []
+    ranked, strata = [], part.strata()
     for index in order:
-        label = part.samples[index].label
+        label = strata[index]
         seen[label] = seen.get(label, 0) + 1
         ranked.append((seen[label], int(index)))
     return part.select(sorted(index for _, index in sorted(ranked)[:size]))

@@ -127,9 +127,9 @@ class RunFolder:
 
     def write_splits(self, dataset: Dataset) -> None:
         """Write RUN/splits.jsonl: one line a picture, found = used + quarantined + skipped."""
-        lines = [
-            {"name": sample.name, "label": dataset.classes[sample.label], "part": sample.part}
-            for sample in dataset.samples
+        lines: list[dict[str, Any]] = [
+            {"name": sample.name, **_labels(dataset, index), "part": sample.part}
+            for index, sample in enumerate(dataset.samples)
         ]
         lines += [
             {"name": item.name, "quarantined": item.reason, "detail": item.detail}
@@ -143,6 +143,11 @@ class RunFolder:
         """Mark the run as done and remove its work files."""
         self.write(record)
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _labels(dataset: Dataset, index: int) -> dict[str, Any]:
+    names = dataset.label_names(index)
+    return {"labels": list(names)} if dataset.task == "multi-label" else {"label": names[0]}
 
 
 def check_same_data(record: RunRecord, fingerprint: str) -> None:

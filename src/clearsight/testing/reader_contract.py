@@ -101,7 +101,7 @@ class ReaderContract(Contract):
             names = [row.name for row in listing.rows]
             assert names
             assert len(set(names)) == len(names)
-            assert all(isinstance(row.label, str) and row.label for row in listing.rows)
+            assert all(row.labels and all(row.labels) for row in listing.rows)
             for name in names:
                 if listing.source is None:
                     assert (listing.root / name).resolve().is_relative_to(listing.root)
@@ -141,7 +141,7 @@ class ReaderContract(Contract):
 
         class Escapes(ClassFolders):
             def read(self, path: Path) -> Listing:
-                return replace(super().read(path), rows=(Row("../x.png", "cat"),))
+                return replace(super().read(path), rows=(Row("../x.png", ("cat",)),))
 
         class Silent(ClassFolders):
             def read(self, path: Path) -> Listing:

@@ -24,7 +24,10 @@ def class_counts(dataset: Dataset) -> list[Issue]:
         detail = f"Training needs at least two classes; got {len(present)}."
         issues.append(Issue(kind="one-class", path=next(iter(present), ""), detail=detail))
     train = Counter(
-        dataset.classes[item.label] for item in dataset.samples if item.part in ("train", None)
+        dataset.classes[label]
+        for item in dataset.samples
+        if item.part in ("train", None)
+        for label in item.labels
     )
     for name in present:
         if train and train[name] < SMALL_CLASS:

@@ -14,21 +14,21 @@ def duplicates(dataset: Dataset) -> list[Issue]:
     outranks a leak, a leak outranks a plain duplicate.
     """
     issues = []
-    copies: dict[int, dict[tuple[int, Part | None], Sample]] = {}
+    copies: dict[int, dict[tuple[tuple[int, ...], Part | None], Sample]] = {}
     for sample, number in zip(dataset.samples, same_content(dataset), strict=True):
         earlier = copies.setdefault(number, {})
         if earlier:
             issues.append(_describe(dataset, sample, list(earlier.values())))
-        earlier.setdefault((sample.label, sample.part), sample)
+        earlier.setdefault((sample.labels, sample.part), sample)
     return issues
 
 
 def _describe(dataset: Dataset, sample: Sample, earlier: list[Sample]) -> Issue:
     for other in earlier:
-        if other.label != sample.label:
+        if other.labels != sample.labels:
             detail = (
-                f"The same picture is {dataset.classes[sample.label]!r} here and "
-                f"{dataset.classes[other.label]!r} there. Remove the wrong one."
+                f"The same picture is {_named(dataset, sample)} here and "
+                f"{_named(dataset, other)} there. Remove the wrong one."
             )
             return Issue(
                 kind="conflicting-label", path=sample.name, other=other.name, detail=detail
@@ -42,3 +42,8 @@ def _describe(dataset: Dataset, sample: Sample, earlier: list[Sample]) -> Issue:
             return Issue(kind="leak", path=sample.name, other=other.name, detail=detail)
     detail = "The same picture twice. Splitting keeps both on one side; one could be removed."
     return Issue(kind="duplicate", path=sample.name, other=earlier[0].name, detail=detail)
+
+
+def _named(dataset: Dataset, sample: Sample) -> str:
+    names = [repr(dataset.classes[label]) for label in sample.labels]
+    return " and ".join(names) or "of no class"

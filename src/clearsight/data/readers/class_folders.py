@@ -25,7 +25,7 @@ class ClassFolders:
     def read(self, path: Path) -> Listing:
         """List the files of every class folder."""
         files, skipped = walk(path)
-        rows = tuple(Row(name, name.split("/")[0]) for name in files if "/" in name)
+        rows = tuple(Row(name, (name.split("/")[0],)) for name in files if "/" in name)
         beside = [
             Skipped(name, "lies beside the class folders, so it has no class")
             for name in files

@@ -54,7 +54,7 @@ class Idx:
             arrays[key] = images
             names = [str(label) for label in range(256)]
             rows += [
-                Row(f"{key}/{index}", names[label], part)
+                Row(f"{key}/{index}", (names[label],), part)
                 for index, label in enumerate(labels.tolist())
             ]
         return Listing(path, tuple(rows), tuple(skipped), ArraySource(arrays))

@@ -1,4 +1,8 @@
-"""A list of pictures: CSV with a header line, or JSON Lines; columns path, label[, part|split]."""
+"""A list of pictures: CSV with a header line, or JSON Lines; columns path, label[, part|split].
+
+With the column `labels` instead of `label` a picture may have any number of classes: separated by
+"|" in CSV, a list of texts in JSON Lines.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from clearsight.core.errors import DataError, nearest
+from clearsight.core.nouns import Task
 from clearsight.data.listing import PART_FOLDERS, Listing, Part, Row, Skipped, printable
 
 _PART_COLUMNS = ("part", "split")
+_SEPARATOR = "|"
 
 
 class Manifest:
@@ -27,19 +33,23 @@ class Manifest:
         root = path.parent
         rows: dict[str, tuple[int, Row]] = {}
         skipped: list[Skipped] = []
+        several = False
         for line, values in _lines(path):
-            name, label = _text(values.get("path")), _text(values.get("label"))
-            reason = _why_not(root, name, label)
+            several = "labels" in values
+            name, labels = _text(values.get("path")), _labels(values)
+            reason = _why_not(root, name, labels)
             if reason:
                 skipped.append(Skipped(printable(name) or f"line {line}", f"line {line}: {reason}"))
                 continue
             name = os.path.normpath(name).replace(os.sep, "/")
-            row = Row(name, label, _part(path, line, values))
+            row = Row(name, labels or (), _part(path, line, values))
             first_line, first = rows.setdefault(name, (line, row))
             if first_line != line:
                 _check_repeat(path, first_line, first, line, row)
                 skipped.append(Skipped(name, f"line {line}: listed before, on line {first_line}"))
-        return Listing(root, tuple(row for _, row in rows.values()), tuple(skipped))
+        found = tuple(row for _, row in rows.values())
+        task: Task = "multi-label" if several else "single-label"
+        return Listing(root, found, tuple(skipped), task=task)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -68,13 +78,15 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _check_columns(path: Path, names: list[str], line: int = 1) -> None:
-    for column in ("path", "label"):
-        if column not in names:
+    for columns in (("path",), ("label", "labels")):
+        if not set(columns) & set(names):
             raise DataError(
-                f"{path}, line {line}: there is no column {column!r}; got "
-                f"{', '.join(map(repr, names[:20])) or 'none'}. "
-                "A manifest has the columns path and label, and may have part."
+                f"{path}, line {line}: there is no column {columns[0]!r}; got "
+                f"{', '.join(map(repr, names[:20])) or 'none'}. A manifest has the columns path "
+                "and label (or labels, for any number of classes a picture), and may have part."
             )
+    if {"label", "labels"} <= set(names):
+        raise DataError(f"{path}, line {line}: has both 'label' and 'labels'. Keep one of them.")
     if all(column in names for column in _PART_COLUMNS):
         raise DataError(f"{path}, line {line}: has both 'part' and 'split'. Keep one of them.")
 
@@ -86,14 +98,31 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
-def _why_not(root: Path, name: str, label: str) -> str:
+def _labels(values: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the class names of a row, each once; None where they cannot be read."""
+    if "labels" not in values:
+        label = _text(values["label"])
+        return (label,) if label else None
+    cell = values["labels"]
+    parts = cell if isinstance(cell, list) else (cell or "").split(_SEPARATOR)
+    texts = [_text(part) for part in parts]
+    if isinstance(cell, list) and not all(texts):
+        return None
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def _why_not(root: Path, name: str, labels: tuple[str, ...] | None) -> str:
     if not name:
         return "no path"
-    if not label:
+    if labels is None:
         return "no label"
     if "://" in name:
         return "a URL; pictures are never fetched, download it first"
-    if "\0" in name or printable(name) != name or printable(label) != label:
+    if (
+        "\0" in name
+        or printable(name) != name
+        or any(printable(label) != label for label in labels)
+    ):
         return "the text is not valid"
     try:
         target = (root / name).resolve()
@@ -117,8 +146,11 @@ def _part(path: Path, line: int, values: dict[str, Any]) -> Part | None:
 
 
 def _check_repeat(path: Path, first_line: int, first: Row, line: int, row: Row) -> None:
-    for what in ("label", "part"):
-        one, other = getattr(first, what), getattr(row, what)
+    pairs = (
+        ("label", ", ".join(first.labels), ", ".join(row.labels)),
+        ("part", first.part, row.part),
+    )
+    for what, one, other in pairs:
         if one != other:
             raise DataError(
                 f"{path}: {row.name} has the {what} {one!r} on line {first_line} and {other!r} on "

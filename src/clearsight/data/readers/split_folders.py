@@ -37,7 +37,7 @@ class SplitFolders:
             elif len(levels) < 3:
                 skipped.append(Skipped(name, "lies beside the class folders, so it has no class"))
             else:
-                rows.append(Row(name, levels[1], parts[levels[0]]))
+                rows.append(Row(name, (levels[1],), parts[levels[0]]))
         for part in parts:
             skipped += without_files(path, f"{part}/", rows)
         return Listing(path, tuple(rows), tuple(skipped))
