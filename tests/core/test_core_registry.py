@@ -103,4 +103,4 @@ def test_not_a_package() -> None:
 
 
 def test_camel() -> None:
-    assert camel("hog_svm") == "HogSvm"
+    assert camel("linear_svm") == "LinearSvm"

@@ -218,7 +218,17 @@ def test_a_class_with_one_picture_is_learnt_and_counted(clearsight, two_classes,
     Image.new("L", (32, 32), 90).save(two_classes / "rare" / "only.png")
     before, run = tree(two_classes), tmp_path / "run"
     outcome = clearsight(
-        *("train", two_classes, "--out", run, "--model", "hog-svm", "--epochs", "1", "--json")
+        *(
+            "train",
+            two_classes,
+            "--out",
+            run,
+            "--model",
+            "hog+linear-svm",
+            "--epochs",
+            "1",
+            "--json",
+        )
     )
     assert outcome.code == 0, outcome.err
     parts = [json.loads(line) for line in (run / "splits.jsonl").open(encoding="utf-8")]
@@ -264,7 +274,16 @@ UNKNOWN = {
     ),
     "a time": (["train", "{data}", "--out", "{out}", "--time", "soon"], ["90s", "'soon'"]),
     "a family's setting": (
-        ["train", "{data}", "--out", "{out}", "--model", "hog-svm", "--set", "family.cel=4"],
+        [
+            "train",
+            "{data}",
+            "--out",
+            "{out}",
+            "--model",
+            "hog+linear-svm",
+            "--set",
+            "family.options.hog.cel=4",
+        ],
         ["cel", "cell"],
     ),
     "an engine": (["predict", "{bundle}", "{data}", "--engine", "onnx"], ["onnx", "onnxruntime"]),
@@ -417,7 +436,7 @@ def test_a_full_disk_stops_a_training_cleanly(two_classes, tmp_path):
     program = (
         f'mount -t tmpfs -o size=256k tmpfs "{small}" || exit 99\n'
         f'"{sys.executable}" -m clearsight train "{two_classes}" --out "{small}/run" --epochs 1 '
-        f"--model hog-svm --json; code=$?\n"
+        f"--model hog+linear-svm --json; code=$?\n"
         f'find "{small}" -name ".clearsight-tmp-*" >&2; ls "{small}/run/bundle" >&2; exit $code'
     )
     before = tree(two_classes)

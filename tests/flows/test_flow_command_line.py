@@ -290,7 +290,7 @@ def test_training_and_scoring_work_without_torch(photos, tmp_path):
         )
         assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["accuracy"] > 0.8
-    assert json.loads((tmp_path / "run/run.json").read_text())["outcome"]["family"] == "hog-svm"
+    assert json.loads((tmp_path / "run/run.json").read_text())["outcome"]["family"] == "classical"
 
 
 @pytest.mark.slow

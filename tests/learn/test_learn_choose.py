@@ -37,9 +37,9 @@ def test_many_small_pictures_train_compact_alone() -> None:
 
 def test_few_small_pictures_have_quick_rivals_first() -> None:
     few = replace(SMALL, class_counts=(40,) * 10)
-    assert keys(few, 60) == ["hog-svm", "compact"]
+    assert keys(few, 60) == ["classical", "compact"]
     colour = replace(few, height=64, width=64, grey=False)
-    assert keys(colour, 60) == ["hog-svm", "probe", "compact"]
+    assert keys(colour, 60) == ["classical", "probe", "compact"]
 
 
 def test_photos_take_a_backbone_and_fine_tuning_when_time_allows() -> None:
@@ -50,19 +50,19 @@ def test_photos_take_a_backbone_and_fine_tuning_when_time_allows() -> None:
 
 
 def test_very_little_time_leaves_what_starts_at_once() -> None:
-    assert keys(PHOTOS, 8) == ["hog-svm"]
-    assert keys(SMALL, 8) == ["hog-svm"]
+    assert keys(PHOTOS, 8) == ["classical"]
+    assert keys(SMALL, 8) == ["classical"]
 
 
-def test_without_torch_there_is_hog_svm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torch_there_is_classical(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "_installed", lambda package: package != "torch")
-    assert keys(PHOTOS, 600) == keys(SMALL, 600) == ["hog-svm"]
+    assert keys(PHOTOS, 600) == keys(SMALL, 600) == ["classical"]
 
 
 def test_without_weights_photos_train_from_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "_installed", lambda package: package == "torch")
     monkeypatch.setattr("clearsight.learn.backbones.hub_reachable", lambda: False)
-    assert keys(PHOTOS, 600) == ["hog-svm", "compact"]
+    assert keys(PHOTOS, 600) == ["classical", "compact"]
 
 
 def test_names_of_classes_decide_nothing() -> None:

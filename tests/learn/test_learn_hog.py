@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import onnxruntime
 import pytest
 from skimage import data, feature
 
-from clearsight.learn.hog import HogShape, hog_model
+from clearsight.core.nouns import Preprocessing
+from clearsight.learn.descriptors.hog import Hog
+from clearsight.learn.feature_graph import Block, embedding_model
 from clearsight.learn.onnx_graph import append_head
 
-PLAIN = HogShape(
-    height=128, width=96, channels=3, cell=8, orientations=9, signed=False, interpolate=False
-)
+PLAIN = Hog.Config(cell=8, orientations=9, signed=False, interpolate=False)
 PHOTOS = {
     "astronaut": data.astronaut()[20:148, 180:276],
     "coffee": data.coffee()[100:228, 200:296],
@@ -22,8 +20,14 @@ PHOTOS = {
 }
 
 
-def descriptor(shape: HogShape, image: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(hog_model(shape), providers=["CPUExecutionProvider"])
+def model(config: Hog.Config, image: np.ndarray) -> bytes:
+    height, width, channels = image.shape
+    size = Preprocessing(height=height, width=width, channels=channels)
+    return embedding_model([Block("hog", Hog(config))], size)
+
+
+def descriptor(config: Hog.Config, image: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model(config, image), providers=["CPUExecutionProvider"])
     return session.run(["embedding"], {"images": np.ascontiguousarray(image[None])})[0][0]
 
 
@@ -44,27 +48,27 @@ def reference(image: np.ndarray, cell: int = 8) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_squares_are_scikit_image_descriptors(photo: str, channels: int) -> None:
     image = PHOTOS[photo][:, :, :channels]
-    got = descriptor(replace(PLAIN, channels=channels), image)
+    got = descriptor(PLAIN, image)
     np.testing.assert_allclose(got**2, reference(image), atol=1e-6)
 
 
 def test_a_transposed_picture_does_not_agree() -> None:
     image = PHOTOS["coffee"][:96]
-    got = descriptor(replace(PLAIN, height=96), image.transpose(1, 0, 2))
+    got = descriptor(PLAIN, image.transpose(1, 0, 2))
     assert np.abs(got**2 - reference(image)).max() > 0.05
 
 
 def test_sharing_among_bins_changes_the_figures_but_keeps_the_content() -> None:
     image = PHOTOS["astronaut"]
-    shared = descriptor(replace(PLAIN, interpolate=True), image)
+    shared = descriptor(PLAIN.model_copy(update={"interpolate": True}), image)
     correlation = np.corrcoef(shared**2, reference(image))[0, 1]
     assert 0.7 < correlation < 0.99
 
 
 def test_signed_bins_tell_a_picture_from_its_negative() -> None:
     image = PHOTOS["cat"]
-    signed = replace(PLAIN, signed=True, orientations=18, interpolate=True)
-    unsigned = replace(PLAIN, interpolate=True)
+    signed = Hog.Config(cell=8)
+    unsigned = PLAIN.model_copy(update={"interpolate": True})
     np.testing.assert_allclose(
         descriptor(unsigned, image), descriptor(unsigned, 255 - image), atol=1e-4
     )
@@ -73,19 +77,18 @@ def test_signed_bins_tell_a_picture_from_its_negative() -> None:
 
 @pytest.mark.parametrize("interpolate", [False, True])
 def test_flat_pictures_and_odd_cells_are_finite(interpolate: bool) -> None:
-    shape = HogShape(15, 21, 1, 3, 18, True, interpolate)
     flat = np.full((15, 21, 1), 200, np.uint8)
-    got = descriptor(shape, flat)
-    assert got.shape == (shape.length,)
+    got = descriptor(Hog.Config(cell=3, interpolate=interpolate), flat)
+    assert got.shape == (4 * 6 * 4 * 18,)
     np.testing.assert_array_equal(got, 0)
 
 
 def test_an_appended_head_is_a_matrix_product() -> None:
     image = PHOTOS["coffee"]
-    weight = np.random.default_rng(0).normal(size=(PLAIN.length, 4)).astype(np.float32)
+    weight = np.random.default_rng(0).normal(size=(15 * 11 * 36, 4)).astype(np.float32)
     bias = np.arange(4, dtype=np.float32)
-    model = append_head(hog_model(PLAIN), weight, bias)
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    whole = append_head(model(PLAIN, image), weight, bias)
+    session = onnxruntime.InferenceSession(whole, providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["logits", "embedding"]
     logits, embedding = session.run(None, {"images": np.stack([image, image[::-1]])})
     np.testing.assert_allclose(logits, embedding @ weight + bias, rtol=1e-4, atol=1e-4)

@@ -23,8 +23,8 @@ from clearsight.core.errors import (
 class Registry:
     """Looks implementations up by the name of the file they stand in.
 
-    `hog_svm.py` in the folder is the key `hog-svm`; it must define `HogSvm` (a class) or
-    `hog_svm` (a function). Files that begin with an underscore are no keys. Third parties
+    `linear_svm.py` in the folder is the key `linear-svm`; it must define `LinearSvm` (a class)
+    or `linear_svm` (a function). Files that begin with an underscore are no keys. Third parties
     add keys through the entry-point group `clearsight.<last two parts of the package>`.
 
     Args:
@@ -113,7 +113,7 @@ def camel(stem: str) -> str:
     """Turn a file stem into its class name.
 
     Example:
-        >>> camel("hog_svm")
-        'HogSvm'
+        >>> camel("linear_svm")
+        'LinearSvm'
     """
     return "".join(part.capitalize() for part in stem.split("_"))

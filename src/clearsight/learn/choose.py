@@ -16,7 +16,7 @@ FEW_PER_CLASS = 300
 DETAIL_SIDE = 32
 """From this side on colour pictures hold enough for a backbone made for photos."""
 START_S = 12.0
-"""Loading torch and a backbone and exporting it; in less time only hog-svm can be done."""
+"""Loading torch and a backbone and exporting it; in less time only classical can be done."""
 PROBE_RATE, FINE_TUNING_RATE = 100.0, 9.0
 """Pictures a second on one core: one pass by the engine; one training step with gradients."""
 FINE_TUNING_EPOCHS = 5
@@ -51,9 +51,9 @@ def shortlist(
     """
     size = f"pictures of {facts.height}x{facts.width} pixels"
     if not _installed("torch"):
-        return [Candidate("hog-svm", reason="torch is not installed, and this one needs none")]
+        return [Candidate("classical", reason="torch is not installed, and this one needs none")]
     if time_s is not None and time_s < START_S:
-        return [Candidate("hog-svm", reason=f"{time_s:.0f} s are too few to start a network")]
+        return [Candidate("classical", reason=f"{time_s:.0f} s are too few to start a network")]
     small = max(facts.height, facts.width) <= SMALL_SIDE
     return _for_small(facts, time_s, size) if small else _for_photos(facts, time_s, size)
 
@@ -62,7 +62,7 @@ def _for_small(facts: Facts, time_s: float | None, size: str) -> list[Candidate]
     if facts.n_train >= FEW_PER_CLASS * len(facts.classes):
         return [Candidate("compact", reason=f"{size}, {facts.n_train} to learn from")]
     few = f"only {facts.n_train} pictures of {len(facts.classes)} classes"
-    found = [Candidate("hog-svm", share_of_time=0.2, reason=f"{few}: needs little to learn from")]
+    found = [Candidate("classical", share_of_time=0.2, reason=f"{few}: needs little to learn from")]
     detailed = min(facts.height, facts.width) >= DETAIL_SIDE and not facts.grey
     if detailed and _pass_fits(facts, time_s) and _weights_at_hand():
         reason = f"{few}, in colour: a pre-trained backbone may know more than they teach"
@@ -75,7 +75,7 @@ def _for_photos(facts: Facts, time_s: float | None, size: str) -> list[Candidate
     if not _weights_at_hand():
         reason = f"{size}, and no pre-trained weights are at hand"
         return [
-            Candidate("hog-svm", share_of_time=0.2, reason=reason),
+            Candidate("classical", share_of_time=0.2, reason=reason),
             Candidate("compact", share_of_time=0.8, reason=reason),
         ]
     probe = Candidate("probe", share_of_time=1.0, reason=size)

@@ -1,10 +1,12 @@
-"""Trains every candidate within its share of the time and keeps the best on validation."""
+"""Trains one candidate on the parts that all of them share, and scores it on validation."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,18 +14,23 @@ from numpy.typing import NDArray
 
 from clearsight.core.bundle import Bundle
 from clearsight.core.calibration import fit_temperature, softmax
-from clearsight.core.errors import DataError
+from clearsight.core.errors import ConfigError, DataError, UnknownKeyError
 from clearsight.core.nouns import Predictor, Preprocessing, Scores
 from clearsight.core.progress import Progress
 from clearsight.data.cache import PixelCache, build_cache
 from clearsight.data.dataset import Quarantined
 from clearsight.learn.choose import Candidate, shortlist
+from clearsight.learn.classical_names import classical_config, classical_names
 from clearsight.learn.family import FAMILIES, Budget, Facts, Family, Fitted, Job, OpenModel
 from clearsight.learn.inputs import Parts
-from clearsight.learn.run_folder import RunFolder
 from clearsight.learn.settings import TrainSettings
 
+Report = Callable[[float, float], None]
 Judge = Callable[[Scores, NDArray[np.int64], tuple[str, ...]], dict[str, Any]]
+
+
+def ignore(done: float, accuracy: float) -> None:
+    """Do nothing with a report; see `Job.report`."""
 
 
 @dataclass(frozen=True)
@@ -79,62 +86,39 @@ class Trained:
 
 @dataclass(frozen=True)
 class Contest:
-    """Candidates on the same parts, under one clock.
+    """The ground on which candidates meet: the same parts, pixels, seed and judge.
 
     Args:
         parts: "train" and "val".
         facts: of the training part.
         settings: of the run.
         seams: the rooms beside this one.
-        folder: each candidate works in a folder of its own below `folder.work`.
+        work: candidates work in folders below it; prepared pixels are shared in `work/pixels`.
         progress: where to report.
-        started: `time.monotonic()` from which the time budget counts.
     """
 
     parts: Parts
     facts: Facts
     settings: TrainSettings
     seams: Seams
-    folder: RunFolder
+    work: Path
     progress: Progress
-    started: float
 
-    def best(self, candidates: list[Candidate]) -> Trained:
-        """Train every candidate and return the one that validates best."""
-        best: Trained | None = None
-        for number, candidate in enumerate(candidates):
-            self.progress.say(f"Training {candidate.key}", reason=candidate.reason)
-            trained = self._train(candidate, number, self._budget(candidates[number:]))
-            self.progress.say(
-                f"{candidate.key}: validation accuracy {trained.figures['accuracy']:.4f}",
-                seconds=f"{trained.seconds:.1f}",
-            )
-            if best is None or trained.rank > best.rank:
-                best = trained
-        assert best is not None
-        if len(candidates) > 1:
-            self.progress.say(f"Chose {best.candidate.key}", reason="best validation accuracy")
-        return best
+    def train(
+        self, candidate: Candidate, budget: Budget, name: str, report: Report = ignore
+    ) -> Trained:
+        """Train one candidate and score it on validation.
 
-    def _budget(self, left: list[Candidate]) -> Budget:
-        """Return the first candidate's share of the time that is left for all of them."""
-        if self.settings.time_s is None:
-            return Budget(epochs=self.settings.epochs)
-        end = self.started + self.settings.time_s - finishing_s(self.settings.time_s)
-        share = left[0].share_of_time / sum(candidate.share_of_time for candidate in left)
-        now = time.monotonic()
-        return Budget(deadline=now + share * max(0.0, end - now), epochs=self.settings.epochs)
-
-    def _train(self, candidate: Candidate, number: int, budget: Budget) -> Trained:
+        Args:
+            candidate: what to train.
+            budget: when to stop.
+            name: of its folder in `work`; what that holds is resumed from.
+            report: see `Job.report`; what it raises ends the training.
+        """
         began = time.monotonic()
         family = build_family(candidate)
-        preprocessing = family.preprocessing(self.facts)
-        work = self.folder.work / f"{number}-{candidate.key}"
-        train, val = (
-            build_cache(self.parts[name], preprocessing, work / name, self.progress)
-            for name in ("train", "val")
-        )
-        _check_usable(train, val, self.facts.classes)
+        preprocessing = family.preprocessing(facts_for(candidate, self.facts))
+        train, val = self.pixels(preprocessing)
         job = Job(
             train_images=train.images,
             train_labels=train.labels,
@@ -144,11 +128,12 @@ class Contest:
             preprocessing=preprocessing,
             seed=self.settings.seed,
             budget=budget,
-            work=work,
+            work=self.work / name,
             open_model=self.seams.open_model,
             progress=self.progress,
             task=self.facts.task,
             training=self.settings.training,
+            report=report,
         )
         fitted = family.fit(job)
         self._warn_if_cut_short(fitted)
@@ -167,6 +152,15 @@ class Contest:
             seconds=time.monotonic() - began,
         )
 
+    def pixels(self, preprocessing: Preprocessing) -> tuple[PixelCache, PixelCache]:
+        """Return the prepared training and validation pictures; prepared once for all."""
+        train, val = (
+            build_cache(self.parts[part], preprocessing, self.work / "pixels", self.progress)
+            for part in ("train", "val")
+        )
+        _check_usable(train, val, self.facts.classes)
+        return train, val
+
     def _warn_if_cut_short(self, fitted: Fitted) -> None:
         epochs = fitted.story.get("epochs")
         wanted = self.settings.epochs
@@ -182,15 +176,25 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
 
     Raises:
         UnknownKeyError: no such family or timm model.
-        ConfigError: the family's configuration is wrong.
+        ConfigError: the family's configuration is wrong, or is given without a family.
     """
-    if settings.model == "auto":
-        candidates = shortlist(facts, settings.time_s, settings.epochs)
-    else:
-        candidates = [named(settings.model, settings.family)]
-    for candidate in candidates:
+    if settings.model != "auto":
+        candidate = named(settings.model, settings.family)
         build_family(candidate)
-    return candidates
+        return [candidate]
+    if settings.family:
+        raise ConfigError(
+            f"Options of a family ({', '.join(sorted(settings.family))}) need to know which: "
+            "add --model NAME. With --model auto each family takes its own."
+        )
+    return shortlist(facts, settings.time_s)
+
+
+def facts_for(candidate: Candidate, facts: Facts) -> Facts:
+    """Return the facts with the time that this candidate may take."""
+    if facts.time_s is None:
+        return facts
+    return replace(facts, time_s=facts.time_s * candidate.share_of_time)
 
 
 def build_family(candidate: Candidate) -> Family:
@@ -201,17 +205,26 @@ def build_family(candidate: Candidate) -> Family:
 
 
 def named(model: str, config: dict[str, Any]) -> Candidate:
-    """Return the candidate that a model name asks for: a family's key, else a timm model.
+    """Return the candidate that a model name asks for.
+
+    A family's key; or a classical recognizer such as "sift+linear-svm"; else a timm model.
 
     Raises:
-        UnknownKeyError: neither; the message lists the nearest names.
+        UnknownKeyError: none of these; the message lists the nearest names.
+        ConfigError: the name decides what the configuration decides too.
     """
     families = FAMILIES.keys()
     if model in families:
         return Candidate(key=model, config=config, share_of_time=1.0, reason="asked for")
+    parts = classical_config(model, config)
+    if parts is not None:
+        return Candidate(key="classical", config=parts, share_of_time=1.0, reason="asked for")
+    also = [*families, *classical_names()]
+    if find_spec("timm") is None:
+        raise UnknownKeyError("model", model, also)
     from clearsight.learn.families.timm import check_name
 
-    check_name(model, also=families)
+    check_name(model, also=also)
     return Candidate(
         key="timm", config={"name": model, **config}, share_of_time=1.0, reason="asked for"
     )

@@ -16,11 +16,13 @@ from clearsight.core.files import read_json, storage_errors, write_json
 from clearsight.core.nouns import ImagesNHWC
 from clearsight.core.progress import Progress
 from clearsight.core.seeds import generator
-from clearsight.learn.family import OnnxRunner
+from clearsight.learn.family import Job, OnnxRunner
 from clearsight.learn.onnx_graph import EMBEDDING
 
 BATCH_BYTES = 8 * 1024 * 1024
 SAVE_EVERY_S = 5.0
+TIMED_PICTURES, TIMED_S = 256, 0.5
+FEWEST_PER_CLASS = 20
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,49 @@ def extract(
             saved = time.monotonic()
     progress.finish()
     return Extraction(features, len(rows) - found, time.monotonic() - began)
+
+
+def affordable(
+    runner: OnnxRunner, job: Job, sizes: tuple[int, int], kept: float
+) -> tuple[int, int]:
+    """Return how many training and validation pictures' features the time allows.
+
+    The rate is measured; what was decided is noted in `job.work`, so that a resumed training
+    decides the same.
+
+    Args:
+        runner: computes the features.
+        sizes: how many there are to take from.
+        kept: part of the time left that is not for features.
+    """
+    note = job.work / "pictures.json"
+    try:
+        train, val = (int(size) for size in read_json(note))
+        return min(train, sizes[0]), min(val, sizes[1])
+    except (StorageError, TypeError, ValueError):
+        pass  # nothing decided yet
+    used = _affordable(runner, job, sizes, kept)
+    with storage_errors(note):
+        job.work.mkdir(parents=True, exist_ok=True)
+    write_json(note, list(used))
+    return used
+
+
+def _affordable(
+    runner: OnnxRunner, job: Job, sizes: tuple[int, int], kept: float
+) -> tuple[int, int]:
+    if job.budget.deadline is None:
+        return sizes
+    runner.run(job.train_images[:TIMED_PICTURES], (EMBEDDING,))  # compiles
+    limit_s = min(TIMED_S, 0.05 * job.budget.remaining_s())
+    began, done = time.monotonic(), 0
+    while time.monotonic() - began < limit_s or not done:
+        done += len(runner.run(job.train_images[:TIMED_PICTURES], (EMBEDDING,))[EMBEDDING])
+    rate = done / (time.monotonic() - began)
+    part = rate * job.budget.remaining_s() * (1 - kept) / sum(sizes)
+    fewest = FEWEST_PER_CLASS * len(job.classes)
+    train, val = (size if part >= 1 else min(size, max(fewest, int(part * size))) for size in sizes)
+    return train, val
 
 
 def subsample(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:

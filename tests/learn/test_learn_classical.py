@@ -1,4 +1,4 @@
-"""hog-svm learns, exports what it learnt, resumes, keeps its deadline and needs no torch."""
+"""classical learns, exports what it learnt, resumes, keeps its deadline and needs no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clearsight.core.errors import ConfigError
 from clearsight.core.nouns import Preprocessing
 from clearsight.core.progress import Silent
 from clearsight.engines.open import open_session
-from clearsight.learn.families.hog_svm import HogSvm
+from clearsight.learn.families.classical import Classical
 from clearsight.learn.family import Budget, Facts, Job
 
 
@@ -29,6 +29,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 IMAGES, LABELS = digits()
+ONE_STRENGTH = {"linear-svm": {"strengths": [0.1]}}
 TRAIN, VAL, TEST = slice(0, 600), slice(600, 900), slice(900, 1797)
 
 
@@ -77,12 +78,12 @@ def facts(height: int, width: int, grey: bool = False) -> Facts:
 def test_input_is_whole_cells_near_the_pictures_shape(
     height: int, width: int, wanted: tuple[int, int]
 ) -> None:
-    size = HogSvm(HogSvm.Config()).preprocessing(facts(height, width))
+    size = Classical(Classical.Config()).preprocessing(facts(height, width))
     assert (size.height, size.width, size.channels) == (*wanted, 3)
 
 
 def test_it_learns_digits_and_the_export_says_the_same(tmp_path: Path) -> None:
-    fitted = HogSvm(HogSvm.Config()).fit(job(tmp_path))
+    fitted = Classical(Classical.Config()).fit(job(tmp_path))
     logits = fitted.logits(IMAGES[TEST])
     assert (logits.argmax(axis=1) == LABELS[TEST]).mean() > 0.93
     for engine in ("onnxruntime", "openvino"):
@@ -96,43 +97,47 @@ def test_it_learns_digits_and_the_export_says_the_same(tmp_path: Path) -> None:
 
 def test_wrong_labels_are_not_learnt(tmp_path: Path) -> None:
     shuffled = np.random.default_rng(0).permutation(LABELS[TRAIN])
-    fitted = HogSvm(HogSvm.Config()).fit(job(tmp_path, train_labels=shuffled))
+    fitted = Classical(Classical.Config()).fit(job(tmp_path, train_labels=shuffled))
     assert (fitted.logits(IMAGES[TEST]).argmax(axis=1) == LABELS[TEST]).mean() < 0.3
 
 
 def test_the_same_job_gives_the_same_weights_and_reuses_features(tmp_path: Path) -> None:
-    family = HogSvm(HogSvm.Config(strengths=(0.1,)))
+    family = Classical(Classical.Config(options=ONE_STRENGTH))
     first = family.fit(job(tmp_path / "a"))
     fresh = family.fit(job(tmp_path / "b"))
     listening = Listening()
     resumed = family.fit(job(tmp_path / "a", progress=listening))
     for other in (fresh, resumed):
-        np.testing.assert_array_equal(first.head.weight, other.head.weight)
+        np.testing.assert_array_equal(
+            first.weights()["head.weight"], other.weights()["head.weight"]
+        )
 
 
 def test_a_past_deadline_ends_soon_with_a_usable_machine(tmp_path: Path) -> None:
     began = time.monotonic()
-    fitted = HogSvm(HogSvm.Config()).fit(job(tmp_path, budget=Budget(deadline=began)))
+    fitted = Classical(Classical.Config()).fit(job(tmp_path, budget=Budget(deadline=began)))
     assert len(fitted.story["fits"]) == 1
     assert (fitted.logits(IMAGES[TEST]).argmax(axis=1) == LABELS[TEST]).mean() > 0.3
 
 
 def test_too_little_memory_is_said(tmp_path: Path) -> None:
     listening = Listening()
-    config = HogSvm.Config(memory_bytes=2**20, strengths=(0.1,))
-    fitted = HogSvm(config).fit(job(tmp_path, progress=listening))
+    config = Classical.Config(memory_bytes=2**20, options=ONE_STRENGTH)
+    fitted = Classical(config).fit(job(tmp_path, progress=listening))
     assert fitted.story["pictures_used"] < 600
     assert any("uses" in text and "of 600" in text for text in listening.said)
 
 
 def test_unknown_options_are_refused() -> None:
+    with pytest.raises(ConfigError, match="features"):
+        Classical.Config.parse({"feature": ["hog"]})
     with pytest.raises(ConfigError, match="orientations"):
-        HogSvm.Config.parse({"orientation": 9})
+        Classical(Classical.Config(options={"hog": {"orientation": 9}}))
 
 
 def test_it_needs_no_torch() -> None:
     program = (
-        "import sys; import clearsight.learn.families.hog_svm; "
+        "import sys; import clearsight.learn.families.classical; "
         "assert not {'torch', 'timm', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
