@@ -12,6 +12,7 @@ from clearsight.core.registry import camel
 from clearsight.testing.check_contract import CheckContract
 from clearsight.testing.metric_contract import MetricContract
 from clearsight.testing.reader_contract import ReaderContract
+from clearsight.testing.sampler_contract import SamplerContract
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -70,12 +71,26 @@ def test_add_a_loss():
         contract.run(name, loss)
 
 
+@pytest.mark.parametrize("clause", SamplerContract().clauses())
+def test_add_a_sampler(clause):
+    SamplerContract().run(clause, block_of("add-a-sampler.md", "my_capped"))
+
+
 PAGES = sorted(path.name for path in (ROOT / "docs/how-to").glob("add-a*.md"))
 
 
 def test_there_is_a_page_for_every_kind():
     kinds = {page.removeprefix("add-").removesuffix(".md").split("-", 1)[1] for page in PAGES}
-    assert kinds == {"check", "engine", "loss", "metric", "model-family", "protocol", "reader"}
+    assert kinds == {
+        "check",
+        "engine",
+        "loss",
+        "metric",
+        "model-family",
+        "protocol",
+        "reader",
+        "sampler",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)

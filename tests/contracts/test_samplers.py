@@ -1,0 +1,6 @@
+from clearsight.testing.contract import suite
+from clearsight.testing.sampler_contract import SamplerContract
+
+
+class TestSamplers(suite(SamplerContract())):
+    pass
