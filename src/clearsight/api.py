@@ -15,9 +15,11 @@ from clearsight.core.progress import Progress, Silent
 if TYPE_CHECKING:
     from clearsight.core.bundle import Manifest
     from clearsight.data.dataset import Dataset
+    from clearsight.evaluate.comparison import Comparison, Contender
     from clearsight.evaluate.evaluation import Evaluation
     from clearsight.evaluate.recognize import Row
     from clearsight.learn.contest import Seams
+    from clearsight.learn.run_folder import RunRecord
     from clearsight.learn.settings import TrainSettings
     from clearsight.learn.train import TrainResult
 
@@ -212,6 +214,45 @@ def evaluate_run(
     return evaluation, report
 
 
+def compare(
+    runs: Sequence[str | Path],
+    data: str | Path | None = None,
+    *,
+    engine: str | None = None,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Score recognizers on the same pictures and say which of them differ.
+
+    Args:
+        runs: two or more RUN or Bundle folders.
+        data: labelled pictures; None takes the held-out part that all of them share.
+        engine: "openvino", "onnxruntime" or None for the fastest there is.
+        limit: score a random sample of so many pictures, the same for all.
+        progress: where to report; None is silent.
+
+    Raises:
+        UsageError: fewer than two recognizers, or their held-out pictures differ and no `data`
+            was given.
+        DataError: no picture that can be scored, or a class that a recognizer does not know.
+
+    Example:
+        >>> found = compare(["runs/1", "runs/2"])  # doctest: +SKIP
+        >>> [(item.contender.name, item.group) for item in found.standings]  # doctest: +SKIP
+        [('2', 'a'), ('1', 'b')]
+    """
+    from clearsight.evaluate.comparison import compare as compare_contenders
+
+    folders = [Path(run) for run in runs]
+    _check_several(folders)
+    if data is not None:
+        dataset, part = _asked_for(Path(data))
+    else:
+        dataset, part = _held_out_by_all(folders)
+    contenders = _contenders(folders, engine, len(dataset))
+    return compare_contenders(contenders, dataset, part, progress or Silent(), limit=limit)
+
+
 def predict_paths(
     run: Path,
     paths: Sequence[Path],
@@ -285,6 +326,76 @@ def _asked_for(data: Path) -> tuple[Dataset, str]:
     dataset = read_dataset(data)
     test = dataset.part("test")
     return (test, "test") if test.samples else (dataset, "all")
+
+
+def _check_several(folders: Sequence[Path]) -> None:
+    if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
+        raise UsageError(
+            f"Comparing needs two or more different recognizers; got "
+            f"{', '.join(map(str, folders)) or 'none'}."
+        )
+
+
+def _held_out_by_all(runs: Sequence[Path]) -> tuple[Dataset, str]:
+    """Return the held-out pictures of the first run, which must be those of every other.
+
+    Runs of the same data with the same split settings share them without looking again; of
+    others the pictures themselves are compared.
+
+    Raises:
+        UsageError: they differ.
+    """
+    from clearsight.data.fingerprint import fingerprint
+    from clearsight.learn.run_folder import RunFolder
+
+    first, part = held_out(runs[0])
+    wanted, seen = fingerprint(first), {_split_of(RunFolder(runs[0]).read())}
+    for run in runs[1:]:
+        dataset, own_part = (
+            (first, part)
+            if (run / "run.json").is_file() and _split_of(RunFolder(run).read()) in seen
+            else held_out(run)
+        )
+        if own_part != part or fingerprint(dataset) != wanted:
+            raise UsageError(
+                f"{run} and {runs[0]} hold out different pictures ({len(dataset)} in its "
+                f"{own_part} part, {len(first)} in the other's {part} part), so their figures "
+                "cannot be compared. Give pictures that none of them has learnt from with "
+                "--data DATA, or train both on the same data with the same --seed."
+            )
+        seen.add(_split_of(RunFolder(run).read()))
+    return first, part
+
+
+def _split_of(record: RunRecord) -> tuple[str, str, int, str]:
+    settings = record.settings
+    return record.data, record.fingerprint, settings.seed, settings.split.model_dump_json()
+
+
+def _contenders(
+    folders: Sequence[Path], engine: str | None, expected_images: int
+) -> list[Contender]:
+    """Open every recognizer; each is called by its folder's name, or its path where two agree."""
+    from collections import Counter
+
+    from clearsight.engines.open import open_predictor
+    from clearsight.evaluate.comparison import Contender
+    from clearsight.learn.run_folder import RunFolder
+
+    names = Counter(folder.resolve().name for folder in folders)
+    found = []
+    for folder in folders:
+        name = folder.resolve().name
+        record = RunFolder(folder).read() if (folder / "run.json").is_file() else None
+        found.append(
+            Contender(
+                name=name if names[name] == 1 else str(folder),
+                predictor=open_predictor(folder, engine, expected_images=expected_images),
+                run=folder,
+                train_s=record.outcome.get("seconds") if record else None,
+            )
+        )
+    return found
 
 
 def _about(

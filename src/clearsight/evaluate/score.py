@@ -49,17 +49,9 @@ def evaluate(
     """
     began = time.monotonic()
     classes = tuple(predictor.classes)
-    columns = _match(classes, dataset)
     skipped = [LeftOut(item.name, item.reason) for item in dataset.skipped]
     quarantined = [LeftOut(q.name, q.reason, q.detail) for q in dataset.quarantined]
-    rows, kept = _infer(predictor, dataset, progress or Silent(), quarantined)
-    if not kept:
-        raise DataError(
-            f"{dataset.root} holds no picture that can be scored: "
-            f"{len(quarantined)} quarantined, {len(skipped)} skipped. Run 'clearsight check' on it."
-        )
-    labels = np.array([columns[dataset.samples[i].label] for i in kept], dtype=np.int64)
-    scored = Scored(np.concatenate(rows), labels)
+    scored, kept = score_pictures(predictor, dataset, progress or Silent(), quarantined)
     return Evaluation(
         figures=figures(scored, classes, seed),
         quarantined=tuple(quarantined),
@@ -71,6 +63,32 @@ def evaluate(
         successes=_successes(scored, classes, dataset, kept),
         seconds=time.monotonic() - began,
     )
+
+
+def score_pictures(
+    predictor: Predictor, dataset: Dataset, progress: Progress, quarantined: list[LeftOut]
+) -> tuple[Scored, list[int]]:
+    """Return probabilities and true classes of the pictures, and their places in the data set.
+
+    Args:
+        predictor: an opened recognizer; the true classes are its columns, matched by name.
+        dataset: pictures with labels.
+        progress: told of each batch.
+        quarantined: what cannot be decoded is added to it.
+
+    Raises:
+        DataError: no picture that can be decoded, or a class that the recognizer does
+            not know.
+    """
+    columns = _match(tuple(predictor.classes), dataset)
+    rows, kept = _infer(predictor, dataset, progress, quarantined)
+    if not kept:
+        raise DataError(
+            f"{dataset.root} holds no picture that can be scored: {len(quarantined)} quarantined, "
+            f"{len(dataset.skipped)} skipped. Run 'clearsight check' on it."
+        )
+    labels = np.array([columns[dataset.samples[i].label] for i in kept], dtype=np.int64)
+    return Scored(np.concatenate(rows), labels), kept
 
 
 def _match(classes: Sequence[str], dataset: Dataset) -> dict[int, int]:
