@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from clearsight.learn.augment._draws import numpy_generator
 
 
 def drawn_partners(n: int, random: torch.Generator) -> Tensor:
@@ -14,5 +15,4 @@ def drawn_partners(n: int, random: torch.Generator) -> Tensor:
 
 def drawn_share(alpha: float, random: torch.Generator) -> float:
     """Return a draw of Beta(alpha, alpha); torch's own cannot be given a generator."""
-    seed = int(torch.randint(2**62, (), generator=random))
-    return float(np.random.default_rng(seed).beta(alpha, alpha))
+    return float(numpy_generator(random).beta(alpha, alpha))
