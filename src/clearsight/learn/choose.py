@@ -1,25 +1,19 @@
-"""`--model auto`: which families are worth training on such data in such a time, and why."""
+"""`--model auto`: which recognizers enter the race for such pictures, and why."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clearsight.learn.family import Facts
 
 SMALL_SIDE = 64
 """Pictures up to this side in pixels are what small networks are made for."""
-FEW_PER_CLASS = 300
-"""Below so many pictures a class a small network from scratch has rivals."""
 DETAIL_SIDE = 32
 """From this side on colour pictures hold enough for a backbone made for photos."""
-START_S = 12.0
-"""Loading torch and a backbone and exporting it; in less time only classical can be done."""
-PROBE_RATE, FINE_TUNING_RATE = 100.0, 9.0
-"""Pictures a second on one core: one pass by the engine; one training step with gradients."""
-FINE_TUNING_EPOCHS = 5
+CLASSICAL_SHARE, UNDERDOG_SHARE = 0.1, 0.3
+"""Parts of the time for designed features, and for a backbone on pictures it was not made for."""
 
 
 @dataclass(frozen=True)
@@ -29,73 +23,61 @@ class Candidate:
     Args:
         key: a key of the family registry.
         config: plain values for the family's Config.
-        share_of_time: weight among the candidates; time that one leaves goes to the next.
+        share_of_time: largest part of the whole time that it may take.
         reason: one sentence for the story.
+        grows: gets better with more time; others finish as soon as they have seen everything.
     """
 
     key: str
     config: dict[str, Any] = field(default_factory=dict)
     share_of_time: float = 1.0
     reason: str = ""
+    grows: bool = True
 
 
-def shortlist(
-    facts: Facts, time_s: float | None = None, epochs: float | None = None
-) -> list[Candidate]:
-    """Return the candidates for such data, the quick ones first; validation decides among them.
+def shortlist(facts: Facts, time_s: float | None = None) -> list[Candidate]:
+    """Return who enters the race, the quick ones first; measured time and validation decide.
+
+    Without a time budget there is no race: the one candidate such pictures speak for.
 
     Args:
         facts: of the training part.
         time_s: seconds the whole training may take, or None.
-        epochs: passes over the training part, or None.
     """
     size = f"pictures of {facts.height}x{facts.width} pixels"
     if not _installed("torch"):
-        return [Candidate("classical", reason="torch is not installed, and this one needs none")]
-    if time_s is not None and time_s < START_S:
-        return [Candidate("classical", reason=f"{time_s:.0f} s are too few to start a network")]
+        reason = "torch is not installed, and this one needs none"
+        found = [replace(one, share_of_time=0.5) for one in _classical(facts, reason)]
+        return found if time_s else found[:1]
     small = max(facts.height, facts.width) <= SMALL_SIDE
-    return _for_small(facts, time_s, size) if small else _for_photos(facts, time_s, size)
-
-
-def _for_small(facts: Facts, time_s: float | None, size: str) -> list[Candidate]:
-    if facts.n_train >= FEW_PER_CLASS * len(facts.classes):
-        return [Candidate("compact", reason=f"{size}, {facts.n_train} to learn from")]
-    few = f"only {facts.n_train} pictures of {len(facts.classes)} classes"
-    found = [Candidate("classical", share_of_time=0.2, reason=f"{few}: needs little to learn from")]
     detailed = min(facts.height, facts.width) >= DETAIL_SIDE and not facts.grey
-    if detailed and _pass_fits(facts, time_s) and _weights_at_hand():
-        reason = f"{few}, in colour: a pre-trained backbone may know more than they teach"
-        found.append(Candidate("probe", share_of_time=0.4, reason=reason))
-    found.append(Candidate("compact", share_of_time=0.6, reason=size))
+    weights = (detailed or not small) and _weights_at_hand()
+    compact = Candidate("compact", reason=f"{size}: a small network from scratch")
+    probe = Candidate(
+        "probe",
+        share_of_time=UNDERDOG_SHARE if small else 1.0,
+        reason=f"{size}: a pre-trained backbone may know more than they teach",
+        grows=False,
+    )
+    if time_s is None:
+        return [compact if small or not weights else probe]
+    found = _classical(facts, f"{size}: needs little time and few pictures")
+    if weights:
+        tuned = Candidate("timm", reason=f"{size}: the pre-trained backbone can be adapted to them")
+        found += [probe, tuned]
+    if small or not weights:
+        found.append(compact)
     return found
 
 
-def _for_photos(facts: Facts, time_s: float | None, size: str) -> list[Candidate]:
-    if not _weights_at_hand():
-        reason = f"{size}, and no pre-trained weights are at hand"
-        return [
-            Candidate("classical", share_of_time=0.2, reason=reason),
-            Candidate("compact", share_of_time=0.8, reason=reason),
-        ]
-    probe = Candidate("probe", share_of_time=1.0, reason=size)
-    if time_s is None:
-        return [probe]
-    fine_tuning_s = FINE_TUNING_EPOCHS * facts.n_train / (FINE_TUNING_RATE * _cores())
-    if fine_tuning_s > time_s / 2:
-        return [probe]
+def _classical(facts: Facts, reason: str) -> list[Candidate]:
+    """Return a quick recognizer on designed features, and the strongest."""
+    features = ["hog", "sift"] if facts.grey else ["hog", "sift", "colour"]
+    strong = {"features": features, "head": "rbf-svm"}
     return [
-        Candidate("probe", share_of_time=0.4, reason=size),
-        Candidate(
-            "timm",
-            share_of_time=0.6,
-            reason=f"time for about {FINE_TUNING_EPOCHS} passes or more of fine-tuning",
-        ),
+        Candidate("classical", config, CLASSICAL_SHARE, reason, grows=False)
+        for config in ({}, strong)
     ]
-
-
-def _pass_fits(facts: Facts, time_s: float | None) -> bool:
-    return time_s is None or facts.n_train / (PROBE_RATE * _cores()) <= time_s / 4
 
 
 def _weights_at_hand() -> bool:
@@ -108,7 +90,3 @@ def _weights_at_hand() -> bool:
 
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,18 @@ from clearsight.data.dataset import Dataset, read_dataset
 from clearsight.data.fingerprint import fingerprint
 from clearsight.data.split import split
 from clearsight.learn.bundle_writer import Learnt, write_learnt
-from clearsight.learn.contest import Contest, Seams, Trained, build_family, find_candidates
+from clearsight.learn.contest import (
+    Contest,
+    Seams,
+    Trained,
+    build_family,
+    facts_for,
+    find_candidates,
+    finishing_s,
+)
 from clearsight.learn.inputs import Parts, affordable_parts, cut, find_facts
 from clearsight.learn.run_folder import RunFolder, RunRecord, check_same_data
+from clearsight.learn.search.race import Race
 from clearsight.learn.settings import TrainSettings
 
 
@@ -80,9 +90,36 @@ def train(
     candidates = find_candidates(settings, facts)
     folder.begin(record)
     folder.write_splits(dataset)
-    best = Contest(parts, facts, settings, seams, folder, progress, started).best(candidates)
-    learnt = _learnt(best, parts["val"], dataset, record)
-    bundle = write_learnt(folder.bundle, learnt, seams.predictors, seams.card)
+    contest = Contest(parts, facts, settings, seams, folder.work, progress)
+    race = Race(contest, end_of_race(settings, started))
+    best = race.run(candidates)
+    return conclude(folder, record, dataset, contest, best, started, race.told())
+
+
+def conclude(
+    folder: RunFolder,
+    record: RunRecord,
+    dataset: Dataset,
+    contest: Contest,
+    best: Trained,
+    started: float,
+    told: Mapping[str, Any],
+) -> TrainResult:
+    """Write the Bundle of the chosen recognizer and close the run.
+
+    Args:
+        folder, record: of the run.
+        dataset: split.
+        contest: where it was trained.
+        best: the chosen one.
+        started: `time.monotonic()` of the start of the command.
+        told: what to add to its story: how it was chosen.
+
+    Raises:
+        GateError: the exported model disagrees with the trained one; no Bundle is written.
+    """
+    learnt = _learnt(best, contest.parts["val"], dataset, record, told)
+    bundle = write_learnt(folder.bundle, learnt, contest.seams.predictors, contest.seams.card)
     seconds = time.monotonic() - started
     outcome = {
         "family": learnt.family,
@@ -96,7 +133,14 @@ def train(
         "counts": _counts(dataset),
     }
     folder.finish(record.model_copy(update={"state": "done", "outcome": outcome}))
-    return TrainResult(out, bundle, learnt.family, seconds, best.figures)
+    return TrainResult(folder.path, bundle, learnt.family, seconds, best.figures)
+
+
+def end_of_race(settings: TrainSettings, started: float) -> float | None:
+    """Return the `time.monotonic()` at which the best must be known, or None."""
+    if settings.time_s is None:
+        return None
+    return started + settings.time_s - finishing_s(settings.time_s)
 
 
 def _start(
@@ -135,7 +179,8 @@ def plan(data: Path, settings: TrainSettings) -> dict[str, Any]:
             {
                 "family": candidate.key,
                 "reason": candidate.reason,
-                "input": family.preprocessing(facts).model_dump(),
+                "share_of_time": candidate.share_of_time,
+                "input": family.preprocessing(facts_for(candidate, facts)).model_dump(),
                 "config": family.config.model_dump(mode="json"),
             }
         )
@@ -201,6 +246,7 @@ def _learnt(
     val: Dataset,
     dataset: Dataset,
     record: RunRecord,
+    told: Mapping[str, Any],
 ) -> Learnt:
     return Learnt(
         classes=dataset.classes,
@@ -219,6 +265,7 @@ def _learnt(
             **best.fitted.story,
             "reason": best.candidate.reason,
             "training": duration_text(best.seconds),
+            **told,
         },
         counts=_counts(dataset),
     )

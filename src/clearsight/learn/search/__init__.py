@@ -1,0 +1,1 @@
+"""Choosing among recognizers: the race of `--model auto`, ensembles, and studies of settings."""
