@@ -71,6 +71,11 @@ class LabelPreserving:
         self._pictures = (images_nhwc, labels, classes, seed)
         self._rotations: dict[int, Verdict] = {}
 
+    @property
+    def shorter_side(self) -> int:
+        """Of the pictures, in pixels."""
+        return int(min(self._pictures[0].shape[1:3]))
+
     @cached_property
     def grey(self) -> bool:
         """Whether every sampled picture is grey."""

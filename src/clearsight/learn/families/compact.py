@@ -147,7 +147,7 @@ class Compact:
         return network
 
     def _recipe(self, job: Job, changes: Changes) -> Recipe:
-        shift = ShiftFlip.Config(shift=changes.shift, mirror=changes.mirror, seed=job.seed)
+        shift = ShiftFlip.Config(shift=changes.shift, mirror=changes.mirror)
         return Recipe(
             lr=self.config.lr,
             optimizer="muon",

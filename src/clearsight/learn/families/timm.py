@@ -129,7 +129,7 @@ class Timm:
             optimizer="adamw",
             loss_options={"smoothing": self.config.smoothing},
             batch_size=self.config.batch_size,
-            augment=ShiftFlip(ShiftFlip.Config(shift=shift, mirror=mirror, seed=job.seed)),
+            augment=ShiftFlip(ShiftFlip.Config(shift=shift, mirror=mirror)),
             max_epochs=self.config.max_epochs,
             groups=groups,
         )
