@@ -3,6 +3,7 @@
 RUN/run.json      settings, data path, state and, when finished, what was learnt
 RUN/splits.jsonl  every picture with its label and part, and every one left out with the reason
 RUN/bundle/       the Bundle; it appears only when it is complete and has passed the gate
+RUN/augmentation.png  training pictures as they are and as the network saw them, if it changed them
 RUN/work/         checkpoints and pixel caches; removed when the Bundle is on disk
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from clearsight.core.files import (
     read_json,
     remove_litter,
     storage_errors,
+    write_bytes,
     write_json,
     write_text,
 )
@@ -69,6 +72,11 @@ class RunFolder:
     def bundle(self) -> Path:
         """Where the Bundle stands once it is complete."""
         return self.path / "bundle"
+
+    @property
+    def sheet(self) -> Path:
+        """The picture of changed training pictures, where training changed any."""
+        return self.path / "augmentation.png"
 
     def open(self, resume: bool) -> RunRecord | None:
         """Return the record of the run to resume, if any; nothing is written.
@@ -138,6 +146,13 @@ class RunFolder:
         lines += [{"name": item.name, "skipped": item.reason} for item in dataset.skipped]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         write_text(self.path / "splits.jsonl", text)
+
+    def keep_sheet(self, story: Mapping[str, Any]) -> None:
+        """Keep the picture that a story names ("augmentation", "sheet") and training drew."""
+        name = (story.get("augmentation") or {}).get("sheet")
+        drawn = next(self.work.rglob(name), None) if name else None
+        if drawn is not None:
+            write_bytes(self.sheet, drawn.read_bytes())
 
     def finish(self, record: RunRecord) -> None:
         """Mark the run as done and remove its work files."""

@@ -132,6 +132,7 @@ def conclude(
         ],
         "counts": _counts(dataset),
     }
+    folder.keep_sheet(learnt.story)
     folder.finish(record.model_copy(update={"state": "done", "outcome": outcome}))
     return TrainResult(folder.path, bundle, learnt.family, seconds, best.figures)
 
