@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from clearsight.core.errors import ClearsightError, ConfigError, InterruptedRun, nearest
 from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.seeds import derive_seed, generator
+from clearsight.learn.augment_sheet import write_sheet
 from clearsight.learn.family import Job
 from clearsight.learn.losses import LOSSES, Loss
 from clearsight.learn.trainers._checkpoint import (
@@ -158,6 +159,7 @@ class _Training:
         self.curve: list[dict[str, float]] = []
         self.best_entry: dict[str, float] = {}
         self.resumed_from: int | None = None
+        self.shown: dict[str, Any] | None = None
         self.order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def run(self) -> dict[str, Any]:
@@ -165,6 +167,7 @@ class _Training:
         started = time.monotonic()
         self._begin()
         self._resume()
+        self.shown = write_sheet(self.job, self.recipe.augment, None)
         self.job.progress.start("train", *self.clock.extent(self.plan.total - self.step))
         try:
             while self.step < self.plan.total:
@@ -352,6 +355,7 @@ class _Training:
             "precision": str(self.device.autocast or torch.float32).removeprefix("torch."),
             "threads": self.device.threads,
             "resumed_from": self.resumed_from,
+            "augmentation": self.shown,
         }
 
 
