@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from clearsight.core.config import Config
 from clearsight.core.registry import Registry
 from clearsight.learn.affine import resample
 from clearsight.learn.family import Job
@@ -20,19 +19,15 @@ AUGMENTS = Registry("clearsight.learn.augment", "augmentation", extra="train")
 
 
 class Augment(Protocol):
-    """What a file in this folder defines: changes a batch of training pictures.
+    """Changes a batch of training pictures.
 
+    A file in this folder defines a class with a strict `Config`, built as `Rotate(Rotate.Config())`.
     Its `repr` names the class and every option: a resumed run is told from another by it.
 
-    A class may define `adapted(config, pictures) -> Config`, a classmethod that fills the options
-    a user left open by what the training pictures show, and refuses what cannot do anything to
-    them; `config.model_fields_set` says what the user gave.
+    It may define the classmethod `adapted(config, pictures) -> Config`, which fills the options
+    that a user left open by what the `TrainingPictures` show, and refuses what cannot do anything
+    to them; `config.model_fields_set` says what the user gave.
     """
-
-    Config: ClassVar[type[Config]]
-
-    def __init__(self, config: Any) -> None:
-        """Take options."""
 
     def __call__(
         self, images_nhwc: Tensor, numbers: Tensor, epoch: int, random: torch.Generator
