@@ -204,8 +204,9 @@ class _Jury:
         if len(swapped):
             one, two = (self.classes[number] for number in swapped[0])
             return Verdict(False, f"{one!r} and {two!r} turn into each other when {how}")
-        told = f"{familiar} of {asked} classes look alike when {how}"
-        return Verdict(2 * familiar >= asked, told)
+        allowed = 2 * familiar >= asked
+        only = "" if allowed else "only "
+        return Verdict(allowed, f"{only}{familiar} of {asked} classes look alike when {how}")
 
     def _moves(self, references: Tensor) -> NDArray[np.float64]:
         """Return the share of each class (row) that is taken for each (column)."""

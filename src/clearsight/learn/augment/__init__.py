@@ -21,7 +21,7 @@ AUGMENTS = Registry("clearsight.learn.augment", "augmentation", extra="train")
 class Augment(Protocol):
     """Changes a batch of training pictures.
 
-    A file in this folder defines a class with a strict `Config`, built as `Rotate(Rotate.Config())`.
+    A file in this folder defines a class with a strict `Config`, built from it: `Flip(Flip.Config())`.
     Its `repr` names the class and every option: a resumed run is told from another by it.
 
     It may define the classmethod `adapted(config, pictures) -> Config`, which fills the options
