@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from dataclasses import asdict
 from typing import Any
 
 import cv2
@@ -33,8 +34,9 @@ def write_sheet(job: Job, augment: Augment | None, mix: Mix | None) -> dict[str,
         augment, mix: as the trainer applies them.
 
     Returns:
-        {"changes": [{"name", "options"}], "mix": {"name", "options"} or None, "rows": [text],
-        "sheet": file name}, or None when pictures are not changed (no file then).
+        {"changes": [{"name", "options"}], "mix": {"name", "options"} or None,
+        "reasons": [{"allowed", "reason"}], "rows": [text], "sheet": file name}, or None when
+        pictures are not changed (no file then).
     """
     if augment is None and mix is None:
         return None
@@ -57,6 +59,7 @@ def write_sheet(job: Job, augment: Augment | None, mix: Mix | None) -> dict[str,
     return {
         "changes": [_told(step) for step in _steps(augment)],
         "mix": _told(mix) if mix is not None else None,
+        "reasons": [asdict(verdict) for verdict in getattr(augment, "reasons", ())],
         "rows": [title for title, _ in rows],
         "sheet": name,
     }

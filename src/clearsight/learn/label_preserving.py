@@ -69,7 +69,12 @@ class LabelPreserving:
         seed: int,
     ) -> None:
         self._pictures = (images_nhwc, labels, classes, seed)
-        self._rotations: dict[int, Verdict] = {}
+        self._given: dict[str, Verdict] = {}
+
+    @property
+    def given(self) -> tuple[Verdict, ...]:
+        """The verdicts that were asked for so far."""
+        return tuple(self._given.values())
 
     @property
     def shorter_side(self) -> int:
@@ -88,12 +93,12 @@ class LabelPreserving:
     @cached_property
     def left_right(self) -> Verdict:
         """Mirroring left to right."""
-        return self._jury.verdict("mirrored", lambda images: images.flip(2))
+        return self._verdict("mirrored", lambda images: images.flip(2))
 
     @cached_property
     def up_down(self) -> Verdict:
         """Mirroring top to bottom."""
-        return self._jury.verdict("mirrored top to bottom", lambda images: images.flip(1))
+        return self._verdict("mirrored top to bottom", lambda images: images.flip(1))
 
     @cached_property
     def quarter_turns(self) -> Verdict:
@@ -116,7 +121,7 @@ class LabelPreserving:
         """Moving colours around the colour circle."""
         if self.grey:
             return Verdict(False, "the pictures are grey")
-        return self._jury.verdict("tinted otherwise", _tinted)
+        return self._verdict("tinted otherwise", _tinted)
 
     def rotation(self, degrees: float) -> Verdict:
         """Return the verdict on rotation by up to so many degrees."""
@@ -125,10 +130,12 @@ class LabelPreserving:
         return self._turned(min(tried for tried in ROTATIONS if tried >= degrees))
 
     def _turned(self, degrees: int) -> Verdict:
-        if degrees not in self._rotations:
-            told = f"turned by {degrees} degrees"
-            self._rotations[degrees] = self._jury.verdict(told, _turn(degrees))
-        return self._rotations[degrees]
+        return self._verdict(f"turned by {degrees} degrees", _turn(degrees))
+
+    def _verdict(self, how: str, change: Callable[[Tensor], Tensor]) -> Verdict:
+        if how not in self._given:
+            self._given[how] = self._jury.verdict(how, change)
+        return self._given[how]
 
     @cached_property
     def _jury(self) -> _Jury:

@@ -12,7 +12,7 @@ from torch import Tensor
 from clearsight.core.registry import Registry
 from clearsight.learn.affine import resample
 from clearsight.learn.family import Job
-from clearsight.learn.label_preserving import TrainingPictures
+from clearsight.learn.label_preserving import TrainingPictures, Verdict
 from clearsight.learn.training import Choice
 
 AUGMENTS = Registry("clearsight.learn.augment", "augmentation", extra="train")
@@ -21,8 +21,8 @@ AUGMENTS = Registry("clearsight.learn.augment", "augmentation", extra="train")
 class Augment(Protocol):
     """Changes a batch of training pictures.
 
-    A file in this folder defines a class with a strict `Config`, built from it: `Flip(Flip.Config())`.
-    Its `repr` names the class and every option: a resumed run is told from another by it.
+    A file in this folder defines a class with a strict `Config`: `Flip(Flip.Config())`. Its `repr`
+    names the class and every option: a resumed run is told from another by it.
 
     It may define the classmethod `adapted(config, pictures) -> Config`, which fills the options
     that a user left open by what the `TrainingPictures` show, and refuses what cannot do anything
@@ -47,10 +47,11 @@ class Chain:
 
     Args:
         steps: the augmentations.
+        reasons: what the training pictures said when the options were decided.
     """
 
-    def __init__(self, steps: Sequence[Any]) -> None:
-        self.steps = tuple(steps)
+    def __init__(self, steps: Sequence[Any], reasons: Sequence[Verdict] = ()) -> None:
+        self.steps, self.reasons = tuple(steps), tuple(reasons)
         self._runs = [(moves, list(run)) for moves, run in groupby(self.steps, _moves_pixels)]
 
     def __repr__(self) -> str:
@@ -96,7 +97,7 @@ def build_augment(choices: Sequence[Choice], job: Job) -> Chain | None:
         if hasattr(augment, "adapted"):
             config = augment.adapted(config, pictures)
         steps.append(augment(config))
-    return Chain(steps)
+    return Chain(steps, pictures.keeps_labels.given)
 
 
 def _moves_pixels(step: Any) -> bool:
