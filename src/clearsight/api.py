@@ -405,11 +405,13 @@ def _about(
     from clearsight.learn.run_folder import RunFolder
 
     about = manifest.model_dump(mode="json", exclude={"files"})
-    record = RunFolder(run).read() if (run / "run.json").is_file() else None
+    folder = RunFolder(run)
+    record = folder.read() if (run / "run.json").is_file() else None
     return about | {
         "run": str(run),
         "data": str(dataset.root),
         "part": part,
         "engine": engine,
         "outcome": record.outcome if record else {},
+        "sheet": folder.sheet.read_bytes() if folder.sheet.is_file() else None,
     }

@@ -30,6 +30,11 @@ def thumbnail_uri(dataset: Dataset, index: int) -> str | None:
         return None
 
 
+def png_uri(content: bytes) -> str:
+    """Return a PNG file as a data: URI."""
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+
+
 def _encode(image_hwc: ImageHWC) -> str:
     from PIL import Image
 
