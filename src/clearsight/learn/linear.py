@@ -43,7 +43,7 @@ class Scaling:
         total = np.zeros(features.shape[1])
         squares = np.zeros(features.shape[1])
         pivot = np.asarray(features[0], dtype=np.float32)
-        for rows in _chunks(features):
+        for rows in chunks(features):
             part = features[rows] - pivot
             total += part.sum(axis=0, dtype=np.float64)
             squares += np.einsum("ij,ij->j", part, part, dtype=np.float64)
@@ -68,7 +68,7 @@ class Head:
 
     def scores(self, features: Floats) -> Floats:
         """Return (n, classes) float32 of (n, d) features."""
-        parts = [features[rows] @ self.weight + self.bias for rows in _chunks(features)]
+        parts = [features[rows] @ self.weight + self.bias for rows in chunks(features)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.bias)), np.float32)
 
 
@@ -92,6 +92,7 @@ def fit(
     start: NDArray[np.float64] | None = None,
     deadline: float | None = None,
     gram: NDArray[np.float64] | None = None,
+    penalty: NDArray[np.float64] | None = None,
     max_iterations: int = 200,
     tolerance: float = TOLERANCE,
 ) -> Fit:
@@ -107,27 +108,30 @@ def fit(
         start: (d + 1, classes) parameters to start from.
         deadline: `time.monotonic()` value after which no iteration begins.
         gram: `gram(features, scaling)`; with it far fewer iterations are needed.
+        penalty: (d, d) positive semidefinite M; trace(weight^T M weight) instead of |weight|^2.
     """
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits
 
     shape = (features.shape[1] + 1, classes)
     with threadpool_limits(1, "blas"):
-        space = _Space(gram, CURVATURE[loss], strength)
+        space = _Space(gram, CURVATURE[loss], strength, penalty)
     first = np.zeros(shape) if start is None else space.enter(start)
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         parameters = space.leave(flat.reshape(shape))
         value, gradient = _mean_loss(loss, features, labels, parameters, scaling, pool)
-        value += 0.5 * strength * float(np.square(parameters[:-1]).sum())
-        gradient[:-1] += strength * parameters[:-1]
+        weight = parameters[:-1]
+        pulled = weight if penalty is None else penalty @ weight
+        value += 0.5 * strength * float(np.vdot(weight, pulled))
+        gradient[:-1] += strength * pulled
         return value, space.gradient(gradient).ravel()
 
     def stop_in_time(intermediate_result: Any) -> None:
         if deadline is not None and time.monotonic() > deadline:
             raise StopIteration
 
-    with _workers() as pool:
+    with workers() as pool:
         result = minimize(
             objective,
             first.ravel(),
@@ -147,7 +151,7 @@ def gram(features: Floats, scaling: Scaling) -> NDArray[np.float64] | None:
     step = max(1, len(features) // GRAM_ROWS)
     total = np.zeros((features.shape[1], features.shape[1]))
     sample = features[::step]
-    for rows in _chunks(sample):
+    for rows in chunks(sample):
         part = (sample[rows] - scaling.offset) * scaling.factor
         total += part.T @ part
     return total / len(sample)
@@ -156,11 +160,19 @@ def gram(features: Floats, scaling: Scaling) -> NDArray[np.float64] | None:
 class _Space:
     """Coordinates in which the objective is about as curved one way as another."""
 
-    def __init__(self, gram: NDArray[np.float64] | None, curvature: float, strength: float) -> None:
+    def __init__(
+        self,
+        gram: NDArray[np.float64] | None,
+        curvature: float,
+        strength: float,
+        penalty: NDArray[np.float64] | None,
+    ) -> None:
         self._factor: NDArray[np.float64] | None = None
         if gram is not None:
-            ridge = (strength + 1e-6) * np.eye(len(gram))
-            lower = np.linalg.cholesky(curvature * gram + ridge)
+            curved = curvature * gram
+            curved += strength * (np.eye(len(gram)) if penalty is None else penalty)
+            curved[np.diag_indices(len(gram))] += 1e-6 * max(float(gram.diagonal().mean()), 1e-12)
+            lower = np.linalg.cholesky(curved)
             self._factor = np.asarray(lower, dtype=np.float64)
 
     def enter(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -203,6 +215,8 @@ def choose(
     deadline: float | None = None,
     progress: Progress | None = None,
     patience: int = 1,
+    scaling: Scaling | None = None,
+    penalty: NDArray[np.float64] | None = None,
 ) -> Chosen:
     """Fit from the strongest penalty to the weakest and keep the best on validation.
 
@@ -212,15 +226,17 @@ def choose(
     Args:
         train, val: features (n, d) float32 and labels (n,) int64.
         strengths: of the L2 penalty, in any order.
+        scaling: None measures mean and deviation of the training part.
+        penalty: see `fit`.
     """
     progress = progress or Silent()
-    scaling = Scaling.measure(train[0])
+    scaling = scaling or Scaling.measure(train[0])
     products = gram(train[0], scaling)
     best: tuple[tuple[float, float], Head] | None = None
     tried: list[dict[str, Any]] = []
     start, worse = None, 0
     for strength in sorted(strengths, reverse=True):
-        result = fit(loss, *train, classes, strength, scaling, start, deadline, products)
+        result = fit(loss, *train, classes, strength, scaling, start, deadline, products, penalty)
         start = result.parameters
         head = folded(result.parameters, scaling)
         rank = _rank(head.scores(val[0]), val[1])
@@ -263,7 +279,7 @@ def _mean_loss(
 
     total, by_weight = 0.0, np.zeros(parameters[:-1].shape)
     by_bias = np.zeros(parameters.shape[1])
-    for value, weight_part, bias_part in pool.map(part, _chunks(features)):
+    for value, weight_part, bias_part in pool.map(part, chunks(features)):
         total += value
         by_weight += weight_part
         by_bias += bias_part
@@ -273,8 +289,8 @@ def _mean_loss(
 
 
 @contextmanager
-def _workers() -> Iterator[Executor]:
-    """Threads that share the rows, each with one BLAS thread.
+def workers() -> Iterator[Executor]:
+    """Give threads that share the rows, each with one BLAS thread.
 
     BLAS's own threads wait for each other by spinning: five times slower on a machine that does
     anything else. Sums are taken in the order of the chunks, whatever the number of threads.
@@ -312,7 +328,8 @@ def _rank(scores: Floats, labels: Labels) -> tuple[float, float]:
     return float((scores.argmax(axis=1) == labels).sum()) / count, -value / count
 
 
-def _chunks(features: Floats) -> Iterator[slice]:
+def chunks(features: Floats) -> Iterator[slice]:
+    """Return slices of rows of about CHUNK_BYTES."""
     rows = max(1, CHUNK_BYTES // (4 * max(1, features.shape[1])))
     for begin in range(0, len(features), rows):
         yield slice(begin, begin + rows)
