@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clearsight.evaluate.recognize import Row
     from clearsight.learn.contest import Seams
     from clearsight.learn.run_folder import RunRecord
+    from clearsight.learn.search.tune import TuneResult
     from clearsight.learn.settings import TrainSettings
     from clearsight.learn.train import TrainResult
 
@@ -123,6 +124,80 @@ def train(
     )
     result = train_run(Path(data), Path(out), resolved, progress or Silent(), None, resume)
     return Recognizer(result.run)
+
+
+def tune(
+    data: str | Path,
+    *,
+    out: str | Path,
+    time: str | None = None,
+    trials: int | None = None,
+    models: Sequence[str] = (),
+    seed: int | None = None,
+    config: str | Path | None = None,
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    progress: Progress | None = None,
+    started: float | None = None,
+) -> TuneResult:
+    """Search for the best settings within a time; write the study, its report and the best run.
+
+    Args:
+        data: what to learn from.
+        out: a new folder for the study.
+        time: wall clock of the whole study, for example "30m" (10 minutes by default).
+        trials: how many settings are tried; None lets the time decide.
+        models: what to search over; none takes those that "auto" knows for such pictures.
+        seed: same seed, same split and draws.
+        config: a TOML or JSON settings file; what it decides is not searched.
+        settings: single settings, for example ["training.lr=0.01"]; they are not searched.
+        resume: continue the unfinished study in `out`.
+        progress: where to report; None is silent.
+        started: `time.monotonic()` from which the time counts; None is now.
+
+    Raises:
+        DataError, UsageError, StorageError: see `learn.search.tune.tune`.
+    """
+    from clearsight.evaluate.study_report import write_study_report
+    from clearsight.learn.search.tune import tune as learn_tune
+
+    asked = time is not None or seed is not None or config is not None or bool(settings)
+    resolved = _study_settings(time, seed, config, settings) if asked or not resume else None
+    found = learn_tune(
+        Path(data),
+        Path(out),
+        resolved,
+        _seams(),
+        progress or Silent(),
+        models,
+        trials,
+        started,
+        resume,
+    )
+    write_study_report(found.study / "report.html", found.outcome)
+    return found
+
+
+def plan_study(
+    data: str | Path,
+    time: str | None = None,
+    trials: int | None = None,
+    models: Sequence[str] = (),
+    seed: int | None = None,
+    config: str | Path | None = None,
+    settings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Say what `tune` would search, without writing anything."""
+    from clearsight.learn.search.tune import plan_study as learn_plan
+
+    return learn_plan(Path(data), _study_settings(time, seed, config, settings), models, trials)
+
+
+def _study_settings(
+    time: str | None, seed: int | None, config: str | Path | None, settings: Sequence[str]
+) -> TrainSettings:
+    file = None if config is None else Path(config)
+    return train_settings(file, settings, time, None, None, seed)
 
 
 def train_settings(

@@ -26,7 +26,10 @@ BUG = "This is a bug in clearsight; set CLEARSIGHT_DEBUG=1 to see where, and rep
 VERBS = {
     "check": "Look a data set over before training.",
     "train": "Train a recognizer from a folder of labelled images.",
+    "tune": "Search for the best settings within a time, and train them.",
     "evaluate": "Score a recognizer on held-out pictures and write the report.",
+    "compare": "Rank recognizers on the same pictures and say which of them differ.",
+    "leaderboard": "Train many recognizers for the same time and rank them.",
     "predict": "Recognize files and folders into a table.",
     "serve": "Serve recognizers over HTTP, with a page to try them.",
     "doctor": "Say what is installed, usable and missing, and how to get it.",

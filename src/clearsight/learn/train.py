@@ -147,7 +147,7 @@ def end_of_race(settings: TrainSettings, started: float) -> float | None:
 def _start(
     data: Path, settings: TrainSettings, progress: Progress
 ) -> tuple[Dataset, RunRecord, Parts]:
-    dataset = split(read_dataset(data), settings.seed, _fractions(settings))
+    dataset = divide(data, settings)
     parts = affordable_parts(dataset, settings, progress)
     record = RunRecord(
         state="training",
@@ -165,13 +165,22 @@ def _continue(record: RunRecord) -> tuple[Dataset, Parts]:
     return dataset, cut(whole, record.pictures, record.settings.seed)
 
 
+def divide(data: Path, settings: TrainSettings) -> Dataset:
+    """Read a data set and split it as the settings say.
+
+    Raises:
+        DataError: it cannot be used.
+    """
+    return split(read_dataset(data), settings.seed, _fractions(settings))
+
+
 def plan(data: Path, settings: TrainSettings) -> dict[str, Any]:
     """Return what `train` would do with this data; nothing is written.
 
     Raises:
         DataError, UnknownKeyError, ConfigError: as `train` would.
     """
-    dataset = split(read_dataset(data), settings.seed, _fractions(settings))
+    dataset = divide(data, settings)
     facts = find_facts(affordable_parts(dataset, settings, Silent()), settings)
     steps = []
     for candidate in find_candidates(settings, facts):
