@@ -89,6 +89,11 @@ class Comparison:
     of: int
     quarantined: tuple[LeftOut, ...]
 
+    @property
+    def engines(self) -> list[str]:
+        """The engines that ran them."""
+        return sorted({item.contender.predictor.engine for item in self.standings})
+
     def pair(self, one: str, other: str) -> Pair:
         """Return the pair of two names, in either order."""
         return next(pair for pair in self.pairs if {pair.first, pair.second} == {one, other})
