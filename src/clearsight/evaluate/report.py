@@ -99,7 +99,7 @@ def render_report(evaluation: Evaluation, about: Mapping[str, Any], dataset: Dat
     facts = {**dict.fromkeys(FACTS), **about.get("outcome", {}), **about}
     story = {**dict.fromkeys(STORY), **(facts["story"] or {})}
     html = (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(
             css=Markup(css),  # noqa: S704 - our own file, no input
@@ -138,7 +138,8 @@ def class_rows(figures: Figures) -> list[ClassRow]:
     return sorted(rows, key=lambda row: (row.score.recall is None, row.score.recall or 0.0))
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Return what renders the pages: everything escaped, an undefined name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
