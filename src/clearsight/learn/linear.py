@@ -144,15 +144,21 @@ def fit(
     return Fit(parameters, float(result.fun), int(result.nit), bool(result.success))
 
 
-def gram(features: Floats, scaling: Scaling) -> NDArray[np.float64] | None:
-    """Return the (d, d) mean product of scaled columns, from a sample; None if d is too large."""
+def gram(
+    features: Floats, scaling: Scaling, dtype: type[np.floating[Any]] = np.float32
+) -> NDArray[np.float64] | None:
+    """Return the (d, d) mean product of scaled columns, from a sample; None if d is too large.
+
+    Args:
+        dtype: of the products; nearly dependent columns need float64.
+    """
     if features.shape[1] > WIDEST_GRAM:
         return None
     step = max(1, len(features) // GRAM_ROWS)
     total = np.zeros((features.shape[1], features.shape[1]))
     sample = features[::step]
     for rows in chunks(sample):
-        part = (sample[rows] - scaling.offset) * scaling.factor
+        part = ((sample[rows] - scaling.offset) * scaling.factor).astype(dtype, copy=False)
         total += part.T @ part
     return total / len(sample)
 
@@ -171,9 +177,7 @@ class _Space:
         if gram is not None:
             curved = curvature * gram
             curved += strength * (np.eye(len(gram)) if penalty is None else penalty)
-            curved[np.diag_indices(len(gram))] += 1e-6 * max(float(gram.diagonal().mean()), 1e-12)
-            lower = np.linalg.cholesky(curved)
-            self._factor = np.asarray(lower, dtype=np.float64)
+            self._factor = _factor(curved, 1e-6 * max(float(gram.diagonal().mean()), 1e-12))
 
     def enter(self, parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         if self._factor is None:
@@ -195,6 +199,16 @@ class _Space:
             self._factor, values[:-1], lower=True, trans=side, check_finite=False
         )
         return np.vstack([solved, values[-1:]])
+
+
+def _factor(curved: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+    """Cholesky's lower factor of a matrix with as small a ridge as rounding allows."""
+    while True:
+        curved[np.diag_indices(len(curved))] += ridge
+        try:
+            return np.asarray(np.linalg.cholesky(curved), dtype=np.float64)
+        except np.linalg.LinAlgError:
+            ridge *= 10
 
 
 @dataclass(frozen=True)
@@ -231,7 +245,7 @@ def choose(
     """
     progress = progress or Silent()
     scaling = scaling or Scaling.measure(train[0])
-    products = gram(train[0], scaling)
+    products = gram(train[0], scaling, np.float32 if penalty is None else np.float64)
     best: tuple[tuple[float, float], Head] | None = None
     tried: list[dict[str, Any]] = []
     start, worse = None, 0

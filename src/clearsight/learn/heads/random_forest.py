@@ -92,7 +92,7 @@ class RandomForest:
             grown, wanted = wanted, self._next_total(wanted, began, deadline)
         progress.finish()
         trees = Trees.join([_tree(estimator.tree_) for estimator in model.estimators_])
-        story = {
+        story: dict[str, Any] = {
             "trees": grown,
             "depth": trees.depth,
             "nodes": len(trees.feature),
