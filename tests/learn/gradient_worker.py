@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from clearsight.core.nouns import Preprocessing
-from clearsight.learn.augment.shift_flip import ShiftFlip
 from clearsight.learn.family import Budget, Job
 from clearsight.learn.networks.compact_network import CompactNetwork
 from clearsight.learn.trainers import _clock
 from clearsight.learn.trainers.gradient import Recipe, train_network
+from clearsight.learn.training import Choice
 from clearsight.testing.toy_pictures import CLASSES, toy_pictures
 
 
@@ -53,7 +53,7 @@ RECIPE = Recipe(
     optimizer="muon",
     weight_decay=0.01,
     batch_size=16,
-    augment=ShiftFlip(ShiftFlip.Config(mirror=True)),
+    augment=[Choice.of("shift-flip", shift=2, mirror=True)],
 )
 
 

@@ -114,6 +114,7 @@ class Job:
         training: what the user decided about gradient descent; families without it get none.
         report: told (part of the run done in [0, 1], validation accuracy) whenever the family
             validates; whatever it raises ends the training (search prunes this way).
+        track: told (step, figures by name) for curves: loss, learning_rate, val_accuracy.
     """
 
     train_images: ImagesNHWC
@@ -130,6 +131,7 @@ class Job:
     task: Task = "single-label"
     training: Training = field(default_factory=Training)
     report: Callable[[float, float], None] = field(default=lambda done, accuracy: None)
+    track: Callable[[int, Mapping[str, float]], None] = field(default=lambda step, figures: None)
 
 
 @runtime_checkable

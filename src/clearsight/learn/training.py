@@ -29,6 +29,16 @@ class Choice(Config):
     def _bare_key(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
 
+    @classmethod
+    def of(cls, name: str, **options: Any) -> Choice:
+        """Return a choice with options.
+
+        Example:
+            >>> Choice.of("focal", gamma=1.5).options
+            {'gamma': 1.5}
+        """
+        return cls(name=name, options=options)
+
 
 class Training(Config):
     """Options of training by gradient descent; None leaves a choice to the family.

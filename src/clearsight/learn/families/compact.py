@@ -12,7 +12,6 @@ from clearsight.core.config import Config
 from clearsight.core.files import read_json, write_json
 from clearsight.core.nouns import Preprocessing
 from clearsight.core.seeds import derive_seed
-from clearsight.learn.augment.shift_flip import ShiftFlip
 from clearsight.learn.family import Capabilities, Facts, Job
 from clearsight.learn.fitted_network import FittedNetwork
 from clearsight.learn.mirroring import Verdict, mirroring_keeps_labels
@@ -20,43 +19,34 @@ from clearsight.learn.networks.compact_network import CompactNetwork
 from clearsight.learn.networks.input_size import input_size
 from clearsight.learn.trainers._timing import seconds_per_pass
 from clearsight.learn.trainers.gradient import Recipe, train_network
+from clearsight.learn.training import Choice
 
 SMALLEST_SIDE = 8
 STEM_STRIDE_FROM = 22  # pixels of the shorter side from which the stem halves the picture
 LAST_MAP = 4  # stages halve the picture until its shorter side is no larger than this
+CHANGED_FROM = 5  # passes; with fewer, pictures stay as they are: the plain ones are new enough
+SHIFT_PART = 24  # of the shorter side (one of 28 pixels, none of 8)
+LARGEST_BATCH = 256
 LEAST_STEPS = 3000  # a small data set may be passed over more often than `max_epochs`
 
 
 class CompactConfig(Config):
-    """Options of the compact network and its training.
+    """Options of the compact network; how it is trained is `settings.training`.
 
     Args:
         side: longest side of the model's input in pixels; larger pictures are shrunk.
         width: channels of the first stage; each later stage has twice as many.
         residuals: residual convolutions in each stage.
-        lr: peak learning rate of Muon for kernels; the rest takes a third.
-        weight_decay: of kernels.
-        smoothing: label smoothing.
-        batch_size: pictures a step; small data sets take smaller batches.
-        shift: most pixels by which training pictures are moved; None takes a twenty-fourth of the
-            shorter side.
-        mirror: mirror training pictures and average mirrored views when scoring; "auto" asks the
-            training pictures whether that keeps their labels.
-        augment_from_epochs: with fewer passes pictures are left as they are: the network has yet
-            to learn the plain ones.
+        mirror: average mirrored views when scoring, and mirror training pictures unless
+            `training.augment` is given; "auto" asks the training pictures whether that keeps their
+            labels.
         max_epochs: most passes under a time budget.
     """
 
     side: int = Field(default=64, ge=SMALLEST_SIDE, le=128)
     width: int = Field(default=64, ge=8, le=512)
     residuals: int = Field(default=1, ge=0, le=4)
-    lr: float = Field(default=0.03, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    smoothing: float = Field(default=0.1, ge=0, lt=1)
-    batch_size: int = Field(default=256, ge=2)
-    shift: int | None = Field(default=None, ge=0)
     mirror: Literal["auto", "yes", "no"] = "auto"
-    augment_from_epochs: float = Field(default=5.0, ge=0)
     max_epochs: int = Field(default=60, ge=1)
 
 
@@ -114,12 +104,7 @@ class Compact:
         return changes
 
     def _decided(self, job: Job, network: CompactNetwork) -> Changes:
-        passes = job.budget.epochs
-        if passes is None:
-            pass_s = seconds_per_pass(network, job, batch_size=self._batch(job))
-            passes = min(self._max_epochs(job), job.budget.remaining_s() / pass_s)
-        few = passes < self.config.augment_from_epochs
-        if few:
+        if job.training.augment is None and (passes := self._passes(job, network)) < CHANGED_FROM:
             reason = f"each picture is seen only about {passes:.1f} times"
             return Changes(shift=0, mirror=self.config.mirror == "yes", reason=reason)
         if self.config.mirror == "auto":
@@ -128,7 +113,15 @@ class Compact:
             )
         else:
             verdict = Verdict(self.config.mirror == "yes", "asked for")
-        return Changes(shift=self._shift(job), mirror=verdict.mirror, reason=verdict.reason)
+        shift = min(job.preprocessing.height, job.preprocessing.width) // SHIFT_PART
+        return Changes(shift=shift, mirror=verdict.mirror, reason=verdict.reason)
+
+    def _passes(self, job: Job, network: CompactNetwork) -> float:
+        """Return how often each picture will be seen, about."""
+        if job.budget.epochs is not None:
+            return job.budget.epochs
+        pass_s = seconds_per_pass(network, job, batch_size=self._batch(job))
+        return min(self._max_epochs(job), job.budget.remaining_s() / pass_s)
 
     def _network(self, job: Job) -> CompactNetwork:
         size = job.preprocessing
@@ -147,27 +140,23 @@ class Compact:
         return network
 
     def _recipe(self, job: Job, changes: Changes) -> Recipe:
-        shift = ShiftFlip.Config(shift=changes.shift, mirror=changes.mirror)
+        options = {"shift": changes.shift, "mirror": changes.mirror}
+        changed = changes.shift or changes.mirror
         return Recipe(
-            lr=self.config.lr,
+            lr=0.03,
             optimizer="muon",
-            weight_decay=self.config.weight_decay,
-            loss_options={"smoothing": self.config.smoothing},
+            weight_decay=0.01,
+            loss=Choice.of("cross-entropy", smoothing=0.1),
             batch_size=self._batch(job),
-            augment=ShiftFlip(shift) if changes.shift or changes.mirror else None,
+            augment=[Choice.of("shift-flip", **options)] if changed else [],
             max_epochs=self._max_epochs(job),
         )
 
     def _batch(self, job: Job) -> int:
-        """Return a fiftieth of the training part as a power of two, from 16 to `batch_size`."""
+        """Return a fiftieth of the training part as a power of two, from 16 to 256."""
         fiftieth = 1 << round(math.log2(max(1, len(job.train_labels) / 50)))
-        return min(self.config.batch_size, max(16, fiftieth))
+        return job.training.batch_size or min(LARGEST_BATCH, max(16, fiftieth))
 
     def _max_epochs(self, job: Job) -> float:
         n = len(job.train_labels)
         return max(self.config.max_epochs, LEAST_STEPS * self._batch(job) / max(1, n))
-
-    def _shift(self, job: Job) -> int:
-        """Return a twenty-fourth of the shorter side (one of 28 pixels, none of 8), or as set."""
-        shorter = min(job.preprocessing.height, job.preprocessing.width)
-        return shorter // 24 if self.config.shift is None else min(self.config.shift, shorter - 1)

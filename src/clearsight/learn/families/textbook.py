@@ -24,14 +24,10 @@ class TextbookConfig(Config):
 
     Args:
         side: longest side of the model's input in pixels; larger pictures are shrunk.
-        lr: Adam's learning rate.
-        batch_size: pictures a step.
         max_epochs: most passes under a time budget.
     """
 
     side: int = Field(default=64, ge=SMALLEST_SIDE, le=256)
-    lr: float = Field(default=1e-3, gt=0)
-    batch_size: int = Field(default=32, ge=1)
     max_epochs: int = Field(default=30, ge=1)
 
 
@@ -62,9 +58,9 @@ class Textbook:
         size = job.preprocessing
         network = _TextbookNetwork(size.channels, size.height, size.width, len(job.classes))
         recipe = Recipe(
-            lr=self.config.lr,
+            lr=1e-3,
             optimizer="adam",
-            batch_size=self.config.batch_size,
+            batch_size=32,
             schedule="constant",
             max_epochs=self.config.max_epochs,
         )

@@ -13,7 +13,6 @@ from clearsight.core.config import Config
 from clearsight.core.errors import ConfigError
 from clearsight.core.nouns import Preprocessing
 from clearsight.core.seeds import derive_seed
-from clearsight.learn.augment.shift_flip import ShiftFlip
 from clearsight.learn.backbones import Weights, build, find_weights, input_side
 from clearsight.learn.backbones import check_name as check_name
 from clearsight.learn.family import Capabilities, Facts, Job
@@ -21,6 +20,7 @@ from clearsight.learn.fitted_network import FittedNetwork
 from clearsight.learn.mirroring import mirroring_keeps_labels
 from clearsight.learn.networks.timm_network import TimmNetwork
 from clearsight.learn.trainers.gradient import Recipe, train_network
+from clearsight.learn.training import Choice
 
 SMALL_SIDE = 64
 """Pictures up to this side are enlarged to twice their side, not to the model's own."""
@@ -117,19 +117,20 @@ class Timm:
         return found
 
     def _recipe(self, job: Job, weights: Weights | None, mirror: bool) -> Recipe:
-        lr = self.config.lr or (FINE_TUNING_LR if weights else SCRATCH_LR)
+        peak = self.config.lr or (FINE_TUNING_LR if weights else SCRATCH_LR)
         shift = max(1, job.preprocessing.width // 16)
-        decay, share = self.config.weight_decay, BACKBONE_SHARE if weights else 1.0
+        share = BACKBONE_SHARE if weights else 1.0
 
-        def groups(network: nn.Module) -> list[dict[str, Any]]:
-            return _groups(network, lr, share, decay)
+        def groups(network: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+            return _groups(network, lr, share, weight_decay)
 
         return Recipe(
-            lr=lr,
+            lr=peak,
             optimizer="adamw",
-            loss_options={"smoothing": self.config.smoothing},
+            weight_decay=self.config.weight_decay,
+            loss=Choice.of("cross-entropy", smoothing=self.config.smoothing),
             batch_size=self.config.batch_size,
-            augment=ShiftFlip(ShiftFlip.Config(shift=shift, mirror=mirror)),
+            augment=[Choice.of("shift-flip", shift=shift, mirror=mirror)],
             max_epochs=self.config.max_epochs,
             groups=groups,
         )

@@ -1,63 +1,21 @@
-"""Optimizers by name, and their state as named tensors."""
+"""Optimizers as the loop uses them: one schedule, named state, one gradient norm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from clearsight.learn.trainers._muon import Groups, Muon, PlainAdamW
-
-
-class Stepper(Protocol):
-    """What a torch optimizer and ours have in common."""
-
-    param_groups: Groups
-    state: Any
-
-    def step(self) -> Any:
-        """Take one step on the gradients that are there."""
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients."""
-
-
-def _adam(groups: Groups, lr: float) -> list[Stepper]:
-    return [torch.optim.Adam(groups, lr=lr)]
-
-
-def _adamw(groups: Groups, lr: float) -> list[Stepper]:
-    return [torch.optim.AdamW(groups, lr=lr)]
-
-
-def _sgd(groups: Groups, lr: float) -> list[Stepper]:
-    return [torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)]
-
-
-def _muon(groups: Groups, lr: float) -> list[Stepper]:
-    kernels, rest = _part(groups, lambda weight: weight.ndim == 4)
-    for group in kernels:
-        group.setdefault("lr", lr)
-    for group in rest:
-        group["lr"], group["weight_decay"] = group.get("lr", lr) / 3, 0.0
-    made: list[Stepper] = [Muon(kernels)] if kernels else []
-    return [*made, PlainAdamW(rest)] if rest else made
-
-
-OPTIMIZERS: Mapping[str, Callable[[Groups, float], list[Stepper]]] = {
-    "adam": _adam,
-    "adamw": _adamw,
-    "sgd": _sgd,
-    "muon": _muon,
-}
+from clearsight.learn.optimizers import Groups, Optimizer, Stepper
+from clearsight.learn.optimizers._state import Scalars, restore, saved
 
 
 def default_groups(network: nn.Module, weight_decay: float) -> Groups:
     """Return two groups: matrices and kernels with weight decay, vectors and biases without."""
     weights = [p for p in network.parameters() if p.requires_grad]
-    groups = [
+    groups: Groups = [
         {"params": [p for p in weights if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
     ]
@@ -65,59 +23,56 @@ def default_groups(network: nn.Module, weight_decay: float) -> Groups:
 
 
 class Optimizers:
-    """One or more torch optimizers that step together under one schedule.
+    """The steppers of one optimizer, under one schedule.
 
     Args:
         network: the network, for parameter names.
-        parts: the optimizers; each group's `lr` is its peak.
+        optimizer: makes the steppers.
+        groups: parameter groups; "lr" and "weight_decay" are filled in where they are missing.
+        lr, weight_decay: for groups without their own.
     """
 
-    def __init__(self, network: nn.Module, parts: Iterable[Stepper]) -> None:
-        self._names = {id(p): name for name, p in network.named_parameters()}
-        self._parts = list(parts)
-        self._groups = [group for part in self._parts for group in part.param_groups]
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        groups: Groups,
+        lr: float,
+        weight_decay: float = 0.0,
+    ) -> None:
+        filled = [{"lr": lr, "weight_decay": weight_decay, **group} for group in groups]
+        self._named = dict(network.named_parameters())
+        self._steppers: Sequence[Stepper] = optimizer.steppers(filled)
+        self._groups = [group for stepper in self._steppers for group in stepper.param_groups]
         self._peaks = [float(group["lr"]) for group in self._groups]
+
+    @torch.no_grad()
+    def clip(self, longest: float) -> float:
+        """Shorten the whole gradient to at most `longest`; return how long it was."""
+        gradients = [p.grad for p in self._named.values() if p.grad is not None]
+        if not gradients:
+            return 0.0
+        length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch._foreach_mul_(gradients, (longest / (length + 1e-6)).clamp(max=1.0))
+        return float(length)
 
     def step(self, factor: float) -> None:
         """Step with every learning rate at `factor` times its peak, and drop the gradients."""
         for group, peak in zip(self._groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        for part in self._parts:
-            part.step()
-            part.zero_grad(set_to_none=True)
+        for stepper in self._steppers:
+            stepper.step()
+        self.drop_gradients()
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the optimizer state by name."""
-        return {
-            f"{number}/{self._names[id(weight)]}/{key}": value
-            for number, part in enumerate(self._parts)
-            for weight, state in part.state.items()
-            for key, value in state.items()
-            if isinstance(value, Tensor)
-        }
+    def drop_gradients(self) -> None:
+        """Set every gradient to None."""
+        for weight in self._named.values():
+            weight.grad = None
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the state that `tensors()` gave."""
-        weights = {
-            self._names[id(w)]: w for g in self._groups for w in cast("list[Tensor]", g["params"])
-        }
-        for name, value in tensors.items():
-            number, weight_name, key = name.split("/")
-            weight = weights[weight_name]
-            held = value.clone() if key == "step" else _like(value, weight)
-            self._parts[int(number)].state[weight][key] = held
+    def state(self) -> tuple[dict[str, Tensor], Scalars]:
+        """Return the state by name: tensors, and JSON-ready values."""
+        return saved(self._steppers, self._named)
 
-
-def _like(value: Tensor, weight: Tensor) -> Tensor:
-    return torch.empty_like(weight, dtype=value.dtype).copy_(value)
-
-
-def _part(groups: Groups, belongs: Callable[[Tensor], bool]) -> tuple[Groups, Groups]:
-    inside: Groups = []
-    outside: Groups = []
-    for group in groups:
-        for keep, target in ((True, inside), (False, outside)):
-            params = [p for p in group["params"] if belongs(p) is keep]
-            if params:
-                target.append({**group, "params": params})
-    return inside, outside
+    def restore(self, tensors: Mapping[str, Tensor], scalars: dict[str, Any]) -> None:
+        """Take over what `state()` gave."""
+        restore(self._steppers, self._named, tensors, scalars)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -26,6 +27,18 @@ class Decision(Config):
     reason: str
 
 
+class Change(Config):
+    """From `step` on, something is done otherwise than asked for.
+
+    Args:
+        step: steps done when it was decided.
+        kind: "split" halves the pictures that are in memory at once; "slower" halves the rate.
+    """
+
+    step: int = Field(ge=0)
+    kind: Literal["split", "slower"]
+
+
 class Plan:
     """The journal of decisions; the schedule is a pure function of (step, journal).
 
@@ -37,7 +50,9 @@ class Plan:
     def __init__(self, path: Path, identity: str) -> None:
         self._path, self._identity = path, identity
         self.decisions: list[Decision] = []
+        self.changes: list[Change] = []
         self.attempt = 0
+        self.stopped = False
         if path.exists():
             self._read()
 
@@ -52,10 +67,34 @@ class Plan:
         self._write()
 
     def restart(self) -> None:
-        """Journal that the run begins again (after divergence)."""
+        """Journal that the run begins again (after divergence) at half the learning rate."""
         self.attempt += 1
-        self.decisions = []
+        self.decisions, self.stopped = [], False
+        splits = [change for change in self.changes if change.kind == "split"]
+        self.changes = [Change(step=0, kind="split") for _ in splits]
         self._write()
+
+    def change(self, step: int, kind: Literal["split", "slower"]) -> None:
+        """Journal a change before the first step that it touches."""
+        self.changes.append(Change(step=step, kind=kind))
+        self.stopped = False
+        self._write()
+
+    def stop(self) -> None:
+        """Journal that the run gave up; a resumed one goes on at half the rate."""
+        self.stopped = True
+        self._write()
+
+    def splits(self, step: int) -> int:
+        """Return into how many parts memory has forced the batch of a step, a power of two."""
+        return 2 ** self._count("split", step)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step in parts of what was asked for."""
+        return 0.5 ** (self.attempt + self._count("slower", step))
+
+    def _count(self, kind: str, step: int) -> int:
+        return sum(change.kind == kind and change.step <= step for change in self.changes)
 
     def has(self, reason: str) -> bool:
         """Whether a decision was made for this reason."""
@@ -79,9 +118,11 @@ class Plan:
             values = read_json(self._path)
             if values["identity"] == self._identity:
                 self.decisions = [Decision.parse(entry) for entry in values["decisions"]]
+                self.changes = [Change.parse(entry) for entry in values["changes"]]
                 self.attempt = int(values["attempt"])
+                self.stopped = bool(values["stopped"])
         except (ClearsightError, KeyError, TypeError, ValueError):
-            self.decisions, self.attempt = [], 0
+            self.decisions, self.changes, self.attempt, self.stopped = [], [], 0, False
 
     def _write(self) -> None:
         write_json(
@@ -89,24 +130,11 @@ class Plan:
             {
                 "identity": self._identity,
                 "attempt": self.attempt,
+                "stopped": self.stopped,
+                "changes": [change.model_dump() for change in self.changes],
                 "decisions": [decision.model_dump() for decision in self.decisions],
             },
         )
-
-
-def one_cycle(progress: float, warmup: float) -> float:
-    """Return the learning-rate factor: up linearly over `warmup`, then down linearly to zero.
-
-    Source:
-        Smith and Topin, Super-Convergence (2018); linear form.
-
-    Example:
-        >>> one_cycle(0.1, 0.2), one_cycle(0.2, 0.2), one_cycle(1.0, 0.2)
-        (0.5, 1.0, 0.0)
-    """
-    if progress < warmup:
-        return progress / warmup
-    return max(0.0, (1 - progress) / (1 - warmup))
 
 
 def _fraction(decision: Decision, step: int) -> float:

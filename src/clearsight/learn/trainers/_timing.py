@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from clearsight.learn.family import Job
+from clearsight.learn.optimizers import OPTIMIZERS
 from clearsight.learn.trainers._device import choose_device
-from clearsight.learn.trainers._optimizers import OPTIMIZERS, Optimizers, default_groups
+from clearsight.learn.trainers._optimizers import Optimizers, default_groups
 
 WARM_UP_STEPS, TIMED_STEPS = 2, 4
 
@@ -29,8 +30,8 @@ def seconds_per_pass(
     """
     device, trial = choose_device(), copy.deepcopy(network).train()
     device.place(trial)
-    parts = OPTIMIZERS[optimizer](default_groups(trial, 0.0), 1e-6)
-    optimizers = Optimizers(trial, parts)
+    made = OPTIMIZERS.load(optimizer)
+    optimizers = Optimizers(trial, made(made.Config()), default_groups(trial, 0.0), 1e-6)
     images = torch.from_numpy(job.train_images[:batch_size])
     labels = torch.from_numpy(job.train_labels[:batch_size]).to(device.name)
     durations_s = []

@@ -15,6 +15,7 @@ from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.seeds import generator
 from clearsight.learn.family import Job
 from clearsight.learn.trainers._device import Device
+from clearsight.learn.trainers._memory import out_of_memory
 
 LIMIT = 2500
 COST = 0.03  # part of the training time that validation may take
@@ -29,15 +30,18 @@ class Validation:
         device: where the network stands.
         batch: training batch size.
         steps_per_epoch: optimizer steps a pass.
+        more: pictures that go through the network beside the sample whenever it is scored.
     """
 
-    def __init__(self, job: Job, device: Device, batch: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self, job: Job, device: Device, batch: int, steps_per_epoch: int, more: int = 0
+    ) -> None:
         chosen = generator(job.seed, "validation").permutation(len(job.val_labels))[:LIMIT]
         self._numbers = np.sort(chosen)
         self._job, self._device = job, device
         self.n = len(self._numbers)
-        self._seconds = 0.0
-        cost = self.n * FORWARD / batch  # in steps
+        self._seconds = self._more_s = 0.0
+        cost = (self.n + more) * FORWARD / batch  # in steps
         passes = max(1, math.ceil(cost / COST / steps_per_epoch))
         self.every = passes * steps_per_epoch
 
@@ -52,7 +56,11 @@ class Validation:
         guess from a step's.
         """
         sample_s = self._seconds or self.n / batch * FORWARD * step_s
-        return sample_s * (1 + len(self._job.val_labels) / max(1, self.n))
+        return self._more_s + sample_s * (1 + len(self._job.val_labels) / max(1, self.n))
+
+    def took(self, seconds: float) -> None:
+        """Note what the last scoring took with all that belongs to it."""
+        self._more_s = max(0.0, seconds - self._seconds)
 
     def score(self, network: nn.Module) -> tuple[float, float]:
         """Return (accuracy, cross-entropy) of the sample."""
@@ -60,10 +68,19 @@ class Validation:
         logits = network_logits(network, self._job.val_images, self._device, self._numbers)
         labels = torch.from_numpy(np.ascontiguousarray(self._job.val_labels[self._numbers]))
         scores = torch.from_numpy(logits)
-        accuracy = float((scores.argmax(1) == labels).float().mean())
-        loss = float(torch.nn.functional.cross_entropy(scores, labels))
         self._seconds = time.monotonic() - started
-        return accuracy, loss
+        return _accuracy_and_loss(scores, labels)
+
+
+def _accuracy_and_loss(scores: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return the share of right answers and the log-loss; several labels count one by one."""
+    if labels.ndim == 2:
+        right = (scores > 0) == (labels > 0)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, labels.float())
+    else:
+        right = scores.argmax(1) == labels
+        loss = torch.nn.functional.cross_entropy(scores, labels)
+    return float(right.float().mean()), float(loss)
 
 
 def network_logits(
@@ -85,12 +102,20 @@ def network_logits(
     numbers = np.arange(len(images_nhwc)) if numbers is None else numbers
     network.eval()
     parts: list[Tensor] = []
+    done = 0
     with torch.inference_mode():
-        for first in range(0, len(numbers), batch):
-            images = torch.from_numpy(images_nhwc[numbers[first : first + batch]])
-            with device.precision():
-                logits = network(device.pixels(images))
+        while done < len(numbers):
+            images = torch.from_numpy(images_nhwc[numbers[done : done + batch]])
+            try:
+                with device.precision():
+                    logits = network(device.pixels(images))
+            except (RuntimeError, MemoryError) as error:
+                if batch == 1 or not out_of_memory(error):
+                    raise
+                batch //= 2
+                continue
             parts.append(logits.float().cpu())
+            done += len(images)
     if not parts:
         raise ValueError("no pictures to score")
     return np.asarray(torch.cat(parts).numpy(), np.float32)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clearsight.core.errors import ClearsightError, ConfigError, InterruptedRun, nearest
+from clearsight.core.errors import ClearsightError, InterruptedRun
 from clearsight.core.nouns import ImagesNHWC, Scores
-from clearsight.core.seeds import derive_seed, generator
+from clearsight.core.seeds import derive_seed
 from clearsight.learn.augment_sheet import write_sheet
 from clearsight.learn.family import Job
-from clearsight.learn.losses import LOSSES, Loss
+from clearsight.learn.trainers._averages import ESTIMATE_PICTURES, Averages
+from clearsight.learn.trainers._batches import Batch, Batches
 from clearsight.learn.trainers._checkpoint import (
     Checkpoint,
     read_checkpoint,
@@ -29,67 +27,24 @@ from clearsight.learn.trainers._checkpoint import (
 )
 from clearsight.learn.trainers._clock import Clock
 from clearsight.learn.trainers._device import Device, choose_device, full_precision, repeatable
-from clearsight.learn.trainers._muon import Groups
-from clearsight.learn.trainers._optimizers import OPTIMIZERS, Optimizers, default_groups
-from clearsight.learn.trainers._plan import Plan, one_cycle
+from clearsight.learn.trainers._divergence import DivergedError, cause, finite
+from clearsight.learn.trainers._identity import identity
+from clearsight.learn.trainers._memory import free_memory, out_of_memory
+from clearsight.learn.trainers._optimizers import Optimizers, default_groups
+from clearsight.learn.trainers._plan import Plan
 from clearsight.learn.trainers._signals import stop_signals
+from clearsight.learn.trainers._sparkline import sparkline
 from clearsight.learn.trainers._validation import Validation, flat, network_logits, worth_keeping
+from clearsight.learn.trainers.recipe import Recipe as Recipe
+from clearsight.learn.trainers.recipe import resolve
 
 ATTEMPTS = 3
 PROVISIONAL_STEPS = 500  # lets the rate rise while the first steps are timed
 PLATEAU = "plateau"
 PLATEAU_SCORES = 10  # validation scores without improvement, and
 PLATEAU_SHARE = 0.25  # at least this part of the plan
-
-
-class Augment(Protocol):
-    """Changes a batch of training pictures; called with its own seeded generator."""
-
-    def __call__(
-        self, images_nhwc: Tensor, numbers: Tensor, epoch: int, random: torch.Generator
-    ) -> Tensor:
-        """Return uint8 (n, h', w', c) pictures.
-
-        Args:
-            images_nhwc: uint8 (n, h, w, c).
-            numbers: (n,) int64, which training pictures these are.
-            epoch: number of the current pass over the training part.
-            random: the only source of randomness to use.
-        """
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    Args:
-        lr: peak learning rate.
-        optimizer: "adam", "adamw", "sgd" (Nesterov 0.9) or "muon" (kernels; AdamW at lr / 3 for
-            the rest).
-        weight_decay: of matrices and kernels; not used when `groups` are given.
-        loss: key of the losses registry, with `loss_options` as its configuration.
-        batch_size: pictures a step; smaller when the training part is smaller.
-        augment: changes training pictures, or None.
-        schedule: "one-cycle" or "constant".
-        warmup: part of the run in which a one-cycle schedule rises.
-        max_epochs: most passes under a deadline; a longer budget is not used up.
-        groups: returns torch parameter groups (each may have `lr`, `weight_decay`).
-        prepare_step: called as (network, progress in [0, 1]) before each step, for example to
-            freeze or unfreeze layers.
-    """
-
-    lr: float
-    optimizer: str = "adamw"
-    weight_decay: float = 0.0
-    loss: str = "cross-entropy"
-    loss_options: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int = 256
-    augment: Augment | None = None
-    schedule: Literal["one-cycle", "constant"] = "one-cycle"
-    warmup: float = 0.2
-    max_epochs: float = 100
-    groups: Callable[[nn.Module], Groups] | None = None
-    prepare_step: Callable[[nn.Module, float], None] | None = None
+ANNEALED = 0.5  # a schedule that ends below this has an end worth coming to sooner
+TRACKED_A_PASS = 20
 
 
 def train_network(network: nn.Module, job: Job, recipe: Recipe) -> dict[str, Any]:
@@ -99,18 +54,17 @@ def train_network(network: nn.Module, job: Job, recipe: Recipe) -> dict[str, Any
         network: takes float32 (n, c, h, w) pixels in [0, 255] and returns logits (n, classes);
             its initial weights must follow from the job's seed alone.
         job: data, seed, budget, work folder and progress. What the work folder holds is resumed.
-        recipe: optimizer, loss, schedule and augmentation.
+            What `job.training` decides goes before the recipe.
+        recipe: the family's own choices.
 
     Returns:
-        The story: steps, epochs, curve, plan, device, why it stopped. JSON-ready.
+        The story: recipe as resolved, steps, epochs, curve, plan, device. JSON-ready.
 
     Raises:
         InterruptedRun: Ctrl-C or SIGTERM; a checkpoint was written.
-        ClearsightError: the loss became infinite or NaN again and again.
-        ConfigError: unknown optimizer or schedule.
+        ClearsightError: the loss became infinite or NaN; the message says where and what to do.
+        ConfigError: an unknown key or a wrong option.
     """
-    if recipe.optimizer not in OPTIMIZERS:
-        raise ConfigError(f"Unknown optimizer.{nearest(recipe.optimizer, OPTIMIZERS)}")
     device = choose_device()
     with repeatable(device), stop_signals() as stop:
         return _Training(network, job, recipe, device, stop).run()
@@ -130,10 +84,6 @@ def score_network(network: nn.Module, images_nhwc: ImagesNHWC) -> Scores:
     return scores
 
 
-class _DivergedError(Exception):
-    """The loss is no number any more."""
-
-
 class _Training:
     """One run of `train_network`."""
 
@@ -142,17 +92,19 @@ class _Training:
     ) -> None:
         self.network, self.job, self.recipe, self.device = network, job, recipe, device
         self.stop = stop
-        self.batch = max(1, min(recipe.batch_size, len(job.train_labels)))
-        self.steps_per_epoch = max(1, len(job.train_labels) // self.batch)
-        loss = LOSSES.load(recipe.loss)
-        self.loss: Loss = loss(loss.Config.parse(dict(recipe.loss_options)), _counts(job))
-        self.identity = _identity(network, job, recipe, self.batch, device)
+        self.pipeline = resolve(recipe, job)
+        n = len(job.train_labels)
+        self.batch = max(1, min(self.pipeline.batch_size, n))
+        self.accumulate = max(1, min(self.pipeline.accumulate, n // self.batch))
+        self.batches = Batches(job, self.pipeline, self.batch * self.accumulate)
+        self.steps_per_epoch = self.batches.steps_per_epoch
+        self.identity = identity(network, job, recipe, self.pipeline, device)
         job.work.mkdir(parents=True, exist_ok=True)
         self.plan = Plan(job.work / "plan.json", self.identity)
         device.place(network)
         self.initial = _copied(network)
-        self.labels = torch.from_numpy(np.array(job.train_labels))
-        self.validation = Validation(job, device, self.batch, self.steps_per_epoch)
+        more = ESTIMATE_PICTURES if self.pipeline.averaging else 0
+        self.validation = Validation(job, device, self.batches.size, self.steps_per_epoch, more)
         self.clock = Clock(job.budget)
         self.step = 0
         self.best: dict[str, Tensor] = {}
@@ -160,20 +112,19 @@ class _Training:
         self.best_entry: dict[str, float] = {}
         self.resumed_from: int | None = None
         self.shown: dict[str, Any] | None = None
-        self.order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def run(self) -> dict[str, Any]:
         """Train, resume or finish; see `train_network`."""
         started = time.monotonic()
         self._begin()
         self._resume()
-        self.shown = write_sheet(self.job, self.recipe.augment, None)
+        self.shown = write_sheet(self.job, self.pipeline.augment, self.pipeline.mix)
         self.job.progress.start("train", *self.clock.extent(self.plan.total - self.step))
         try:
             while self.step < self.plan.total:
                 try:
                     self._one_step()
-                except _DivergedError:
+                except DivergedError:
                     self._restart()
         finally:
             self.job.progress.finish()
@@ -181,6 +132,8 @@ class _Training:
             self._save()  # what follows (export, gates) can fail without losing the training
         if self.best:
             self.network.load_state_dict(self.best)
+        elif self.averages.ready:
+            self.averages.take_over(self.network, self.job, self.device, self.batch)
         self.network.to("cpu").eval()
         return self._story(time.monotonic() - started)
 
@@ -190,18 +143,17 @@ class _Training:
         self.step += 1
         if self.job.budget.deadline is not None:
             finishing_s = (
-                self.validation.seconds_for(self.clock.step_s(), self.batch)
+                self.validation.seconds_for(self.clock.step_s(), self.batches.size)
                 if self.clock.timed
                 else 0.0
             )
             self.clock.plan(self.step, self.plan, self._longest(), finishing_s)
-        note = f"epoch {self.step / self.steps_per_epoch:.1f}"
         if self.validation.due(self.step, self.plan.total):
             self._validate(loss)
             self._anneal_on_plateau()
-        if self.curve:
-            note += f", val {self.curve[-1]['val_accuracy']:.3f}"
-        self.job.progress.advance(self.clock.advance(), note)
+        elif self.step % max(1, self.steps_per_epoch // TRACKED_A_PASS) == 0:
+            self.job.track(self.step, {"loss": loss, "learning_rate": self._rate(self.step - 1)})
+        self.job.progress.advance(self.clock.advance(), self._note())
         if self.stop.is_set():
             self._save()
             raise InterruptedRun(
@@ -216,53 +168,100 @@ class _Training:
         progress = self.plan.progress(self.step)
         if self.recipe.prepare_step is not None:
             self.recipe.prepare_step(self.network, progress)
-        torch.manual_seed(derive_seed(self.job.seed, "step", self.plan.attempt, self.step))
-        images, labels = self._batch_at(self.step)
-        self.network.train()
-        with self.device.precision():
-            logits = self.network(self.device.pixels(images))
-        loss = self.loss(logits.float(), labels.to(self.device.name), progress)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise _DivergedError
-        loss.backward()  # type: ignore[no-untyped-call]
-        factor = one_cycle(progress, self.recipe.warmup) if self._cycling else 1.0
-        self.optimizers.step(factor * 0.5**self.plan.attempt)
+        batch = self.batches.at(self.step, self.plan)
+        value = self._gradients(batch, progress)
+        clip = self.pipeline.clip
+        length = 0.0 if clip is None else self.optimizers.clip(clip)
+        if not math.isfinite(value) or not math.isfinite(length):
+            raise DivergedError
+        self.optimizers.step(self._rate(self.step) / self.pipeline.lr)
+        self.averages.update(progress)
         return value
 
-    @property
-    def _cycling(self) -> bool:
-        return self.recipe.schedule == "one-cycle"
+    def _rate(self, step: int) -> float:
+        """Return the learning rate of a step; groups with a peak of their own keep to its ratio."""
+        scheduled = self.pipeline.schedule(self.plan.progress(step))
+        return self.pipeline.lr * scheduled * self.plan.rate(step)
 
-    def _batch_at(self, step: int) -> tuple[Tensor, Tensor]:
-        epoch, number = divmod(step, self.steps_per_epoch)
-        if self.order[0] != epoch:
-            shuffled = generator(self.job.seed, "order", epoch).permutation(len(self.labels))
-            self.order = (epoch, torch.from_numpy(shuffled))
-        chosen = self.order[1][number * self.batch : (number + 1) * self.batch]
-        images = torch.from_numpy(self.job.train_images[chosen.numpy()])
-        if self.recipe.augment is not None:
-            random = torch.Generator().manual_seed(derive_seed(self.job.seed, "augment", step))
-            images = self.recipe.augment(images, chosen, epoch, random)
-        return images, self.labels[chosen]
+    def _gradients(self, batch: Batch, progress: float) -> float:
+        """Leave the gradients of a batch in the network and return the mean loss.
+
+        Where memory runs out, the batch is cut into twice as many parts; what the failed try did
+        to the network's buffers is undone, so that a resumed run ends with the same weights.
+        """
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
+        while True:
+            parts = self.accumulate * self.plan.splits(self.step)
+            try:
+                return self._summed(batch, parts, progress)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if parts >= len(batch):
+                    raise ClearsightError(
+                        "Training does not fit into memory, even with one picture at a time. "
+                        "Give a smaller model or smaller pictures."
+                    ) from error
+            self.optimizers.drop_gradients()
+            free_memory()
+            self.plan.change(self.step, "split")
+            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+            self.job.progress.say(
+                "out of memory; fewer pictures at once, as many a step as before",
+                at_once=max(1, self.batch // self.plan.splits(self.step)),
+                a_step=self.batches.size,
+            )
+
+    def _summed(self, batch: Batch, parts: int, progress: float) -> float:
+        torch.manual_seed(derive_seed(self.job.seed, "step", self.plan.attempt, self.step))
+        self.network.train()
+        total = 0.0
+        for part in batch.parts(parts):
+            loss = self._loss(part, progress) * (len(part) / len(batch))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total
+
+    def _loss(self, batch: Batch, progress: float) -> Tensor:
+        with self.device.precision():
+            logits = self.network(self.device.pixels(batch.images_nhwc))
+        return batch.loss(self.pipeline.loss, logits.float(), progress)
 
     def _validate(self, loss: float) -> None:
-        accuracy, val_loss = self.validation.score(self.network)
-        entry = {
-            "step": self.step,
-            "epoch": round(self.step / self.steps_per_epoch, 3),
-            "loss": round(loss, 6),
-            "val_accuracy": round(accuracy, 6),
-            "val_loss": round(val_loss, 6),
-        }
-        earlier = [past["val_accuracy"] for past in self.curve]
-        self.curve.append(entry)
-        if worth_keeping(accuracy, earlier, self.validation.n):
-            self.best_entry, self.best = entry, _copied(self.network)
+        started = time.monotonic()
+        with self.averages.in_place(self.network, self.job, self.device, self.batch):
+            accuracy, val_loss = self.validation.score(self.network)
+            if not math.isfinite(val_loss):
+                raise DivergedError
+            entry = {
+                "step": self.step,
+                "epoch": round(self.step / self.steps_per_epoch, 3),
+                "loss": round(loss, 6),
+                "val_accuracy": round(accuracy, 6),
+                "val_loss": round(val_loss, 6),
+            }
+            earlier = [past["val_accuracy"] for past in self.curve]
+            self.curve.append(entry)
+            if worth_keeping(accuracy, earlier, self.validation.n):
+                self.best_entry, self.best = entry, _copied(self.network)
+        self.validation.took(time.monotonic() - started)
+        told = {name: value for name, value in entry.items() if name != "step"}
+        self.job.track(self.step, told | {"learning_rate": self._rate(self.step - 1)})
+        self.job.report(self.plan.progress(self.step), accuracy)
+
+    def _note(self) -> str:
+        note = f"epoch {self.step / self.steps_per_epoch:.1f}"
+        if self.curve:
+            scores = [entry["val_accuracy"] for entry in self.curve]
+            note += f", val {scores[-1]:.3f} {sparkline(scores)}"
+        return note
 
     def _anneal_on_plateau(self) -> None:
         """Under a deadline, bring the run to its end soon when validation has stopped improving."""
-        if self.job.budget.epochs is not None or self.plan.has(PLATEAU) or not self._cycling:
+        if self.job.budget.epochs is not None or self.plan.has(PLATEAU):
+            return
+        if self.pipeline.schedule(1.0) > ANNEALED:
             return
         window = max(
             PLATEAU_SCORES, math.ceil(PLATEAU_SHARE * self.plan.total / self.validation.every)
@@ -275,13 +274,14 @@ class _Training:
 
     def _begin(self) -> None:
         self.network.load_state_dict(self.initial)
+        lr, decay = self.pipeline.lr, self.pipeline.weight_decay
         groups = (
-            self.recipe.groups(self.network)
+            self.recipe.groups(self.network, lr, decay)
             if self.recipe.groups
-            else default_groups(self.network, self.recipe.weight_decay)
+            else default_groups(self.network, decay)
         )
-        parts = OPTIMIZERS[self.recipe.optimizer](groups, self.recipe.lr)
-        self.optimizers = Optimizers(self.network, parts)
+        self.optimizers = Optimizers(self.network, self.pipeline.optimizer, groups, lr, decay)
+        self.averages = Averages(self.network, self.pipeline.averaging)
         self.step, self.curve, self.best, self.best_entry = 0, [], {}, {}
         if len(self.plan.decisions) > 1:
             self.clock.follow()
@@ -295,29 +295,75 @@ class _Training:
         return max(1, round((epochs or self.recipe.max_epochs) * self.steps_per_epoch))
 
     def _restart(self) -> None:
-        if self.plan.attempt + 1 >= ATTEMPTS:
+        """After divergence begin again at half the rate, or stop where that cannot help."""
+        reason = self._cause()
+        if self.step == 0:
             raise ClearsightError(
-                f"Training diverged {ATTEMPTS} times (the loss is not a number), last with "
-                f"learning rate {self.recipe.lr * 0.5**self.plan.attempt:g}. Give a smaller one."
+                f"Training cannot begin: {reason}, before any step was taken, so another learning "
+                "rate would not help. Look at the network's initial weights and the loss."
             )
+        if self.plan.attempt + 1 >= ATTEMPTS:
+            self.plan.stop()
+            raise ClearsightError(self._given_up(reason))
+        self.job.progress.say(
+            "training diverged; starting again at half the learning rate",
+            step=self.step,
+            cause=reason,
+        )
         self.plan.restart()
         remove_checkpoints(self.job.work)
-        self.job.progress.say(
-            "training diverged; starting again at half the learning rate", step=self.step
-        )
         self._begin()
 
+    def _cause(self) -> str:
+        step = min(self.step, self.plan.total - 1)
+        progress = self.plan.progress(step)
+        torch.manual_seed(derive_seed(self.job.seed, "step", self.plan.attempt, step))
+        batch = self.batches.at(step, self.plan)
+        self.network.train()
+        self.optimizers.drop_gradients()
+        reason = cause(self.network, lambda: self._loss(batch, progress))
+        self.optimizers.drop_gradients()
+        return reason
+
+    def _given_up(self, reason: str) -> str:
+        kept = sorted(self.job.work.glob("step-*.safetensors"))
+        told = (
+            f"Training diverged {ATTEMPTS} times, last at step {self.step} "
+            f"(pass {self.step // self.steps_per_epoch + 1}, "
+            f"batch {self.step % self.steps_per_epoch + 1}) with learning rate "
+            f"{self._rate(self.step):.3g} (peak {self.pipeline.lr * self.plan.rate(self.step):.3g})"
+            f": {reason}. "
+        )
+        if kept:
+            told += f"The last good checkpoint is kept: {kept[-1]}. "
+        if self.best_entry:
+            told += (
+                f"The best validation accuracy so far was {self.best_entry['val_accuracy']:.4f}. "
+            )
+        start = "from that checkpoint" if kept else "from the start"
+        return (
+            f"{told}Continue {start} at half the rate with --resume, or begin a new run with a "
+            "smaller --set training.lr=... or with --set training.clip=1."
+        )
+
     def _save(self) -> None:
+        network = self.network.state_dict()
+        optimizer, scalars = self.optimizers.state()
+        if not finite(iter([*network.values(), *optimizer.values()])):
+            return  # the next step will say so; the checkpoint before this one is the good one
         state = {
             "identity": self.identity,
             "attempt": self.plan.attempt,
             "curve": self.curve,
             "best": self.best_entry,
             "threads": self.device.threads,
+            "optimizer": scalars,
+            "averaged": self.averages.taken,
         }
-        tensors = {f"network/{k}": v for k, v in self.network.state_dict().items()}
+        tensors = {f"network/{k}": v for k, v in network.items()}
         tensors |= {f"best/{k}": v for k, v in self.best.items()}
-        tensors |= {f"optimizer/{k}": v for k, v in self.optimizers.tensors().items()}
+        tensors |= {f"optimizer/{k}": v for k, v in optimizer.items()}
+        tensors |= {f"mean/{k}": v for k, v in self.averages.tensors().items()}
         write_checkpoint(self.job.work, Checkpoint(self.step, tensors, state))
 
     def _resume(self) -> None:
@@ -325,13 +371,17 @@ class _Training:
         for name in damaged:
             self.job.progress.say("a damaged checkpoint was passed over", file=name)
         if found is None or found.state["attempt"] != self.plan.attempt:
+            if self.plan.stopped:
+                self.plan.restart()
+                self._begin()
             return
         self.network.load_state_dict(_under("network/", found.tensors))
         self.best = {
             name: torch.empty_like(self.initial[name]).copy_(value)
             for name, value in _under("best/", found.tensors).items()
         }
-        self.optimizers.restore(_under("optimizer/", found.tensors))
+        self.optimizers.restore(_under("optimizer/", found.tensors), found.state["optimizer"])
+        self.averages.restore(_under("mean/", found.tensors), found.state["averaged"])
         self.curve, self.best_entry = found.state["curve"], found.state["best"]
         self.step = self.resumed_from = found.step
         if found.state["threads"] != self.device.threads:
@@ -339,17 +389,23 @@ class _Training:
             torch.set_num_threads(self.device.threads)
             self.job.progress.say("as many threads as before", threads=self.device.threads)
         self.job.progress.say("training resumes", step=found.step)
+        if self.plan.stopped:
+            self.plan.change(found.step, "slower")
+            self.job.progress.say("training had diverged; it goes on at half the learning rate")
 
     def _story(self, seconds: float) -> dict[str, Any]:
         return {
+            "recipe": self.pipeline.told,
             "steps": self.step,
             "epochs": round(self.step / self.steps_per_epoch, 3),
             "batch_size": self.batch,
+            "accumulate": self.accumulate,
             "seconds": round(seconds, 3),
             "curve": self.curve,
             "best": self.best_entry,
             "plan": [decision.model_dump() for decision in self.plan.decisions],
-            "learning_rate": self.recipe.lr * 0.5**self.plan.attempt,
+            "changes": [change.model_dump() for change in self.plan.changes],
+            "learning_rate": self.pipeline.lr * self.plan.rate(self.step),
             "attempts": self.plan.attempt + 1,
             "device": self.device.name,
             "precision": str(self.device.autocast or torch.float32).removeprefix("torch."),
@@ -357,13 +413,6 @@ class _Training:
             "resumed_from": self.resumed_from,
             "augmentation": self.shown,
         }
-
-
-def _counts(job: Job) -> list[int]:
-    if job.task == "multi-label":
-        return [int(count) for count in job.train_labels.sum(axis=0)]
-    counts = np.bincount(job.train_labels, minlength=len(job.classes))
-    return [int(count) for count in counts]
 
 
 def _timed(action: Callable[[], None]) -> float:
@@ -378,31 +427,3 @@ def _copied(network: nn.Module) -> dict[str, Tensor]:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _identity(network: nn.Module, job: Job, recipe: Recipe, batch: int, device: Device) -> str:
-    """Return a digest of everything that decides the weights, the clock apart."""
-    shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
-    values = {
-        "shapes": shapes,
-        "seed": job.seed,
-        "epochs": job.budget.epochs,
-        "recipe": [recipe.lr, recipe.optimizer, recipe.weight_decay, recipe.loss,
-                   dict(recipe.loss_options), recipe.schedule, recipe.warmup, recipe.max_epochs,
-                   _name(recipe.augment)],
-        "batch": batch,
-        "images": [list(job.train_images.shape), _digest(job.train_images[:64])],
-        "labels": _digest(job.train_labels),
-        "device": device.name,
-    }  # fmt: skip
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _name(augment: object) -> str:
-    """Return what an augmentation is and how it is set; an address would differ every time."""
-    told = repr(augment)
-    return type(augment).__name__ if " at 0x" in told else told
-
-
-def _digest(values: np.ndarray[Any, Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
