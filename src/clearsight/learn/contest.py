@@ -24,6 +24,7 @@ from clearsight.learn.classical_names import classical_config, classical_names
 from clearsight.learn.family import FAMILIES, Budget, Facts, Family, Fitted, Job, OpenModel
 from clearsight.learn.inputs import Parts
 from clearsight.learn.settings import TrainSettings
+from clearsight.learn.training import Training
 
 Report = Callable[[float, float], None]
 Judge = Callable[[Scores, NDArray[np.int64], tuple[str, ...]], dict[str, Any]]
@@ -176,18 +177,37 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
 
     Raises:
         UnknownKeyError: no such family or timm model.
-        ConfigError: the family's configuration is wrong, or is given without a family.
+        ConfigError: the family's configuration is wrong, or is given without a family; or an
+            option of training is wrong, or would do nothing.
     """
     if settings.model != "auto":
         candidate = named(settings.model, settings.family)
         build_family(candidate)
-        return [candidate]
+        return _that_take([candidate], settings.training, facts)
     if settings.family:
         raise ConfigError(
             f"Options of a family ({', '.join(sorted(settings.family))}) need to know which: "
             "add --model NAME. With --model auto each family takes its own."
         )
-    return shortlist(facts, settings.time_s)
+    return _that_take(shortlist(facts, settings.time_s), settings.training, facts)
+
+
+def _that_take(candidates: list[Candidate], training: Training, facts: Facts) -> list[Candidate]:
+    """Return the candidates on which the options of training have an effect; check the options."""
+    given = training.given()
+    if not given:
+        return candidates
+    able = [each for each in candidates if FAMILIES.load(each.key).capabilities.gradients]
+    if not able:
+        raise ConfigError(
+            f"{' and '.join(each.key for each in candidates)} learn without gradient descent, so "
+            f"{', '.join(f'training.{name}' for name in given)} would do nothing. Leave it out, or "
+            "choose a network with --model, for example compact."
+        )
+    from clearsight.learn.trainers.recipe import check_choices
+
+    check_choices(training, facts)
+    return able
 
 
 def facts_for(candidate: Candidate, facts: Facts) -> Facts:
