@@ -70,13 +70,13 @@ class Colour:
                     f"The training pictures are grey: colour's {' and '.join(asked)} would change "
                     "nothing. Leave it out; brightness_share and contrast_share work."
                 )
-            return cls.Config(**values | dict.fromkeys(OF_COLOUR, 0.0))
+            return cls.Config.parse(values | dict.fromkeys(OF_COLOUR, 0.0))
         hue = pictures.keeps_labels.hue
         if "hue_degrees" not in given and not hue.allowed:
             values["hue_degrees"] = 0.0
         if values["hue_degrees"]:
             pictures.warn_unless(hue, "colour (hue)")
-        return cls.Config(**values)
+        return cls.Config.parse(values)
 
     def __call__(
         self, images_nhwc: Tensor, numbers: Tensor, epoch: int, random: torch.Generator
