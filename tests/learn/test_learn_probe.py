@@ -86,10 +86,10 @@ def test_it_learns_and_the_export_says_the_same(fitted: Any) -> None:
         session = open_session(fitted.onnx_model(), engine)
         got = session.run(TEST[0][:16], ("logits", "embedding", "features"))
         np.testing.assert_allclose(got["logits"], logits[:16], atol=5e-3)
-        assert got["embedding"].shape == (16, 1280)
+        assert got["embedding"].shape == (16, 1280 + 16 + 24 + 40 + 112 + 320)
         assert got["features"].shape == (16, 1280, 2, 2)
         pooled = got["features"].mean(axis=(2, 3))
-        np.testing.assert_allclose(pooled, got["embedding"], atol=1e-4)
+        np.testing.assert_allclose(pooled, got["embedding"][:, :1280], atol=1e-4)
 
 
 def test_story_and_licence_name_the_weights(fitted: Any) -> None:
@@ -104,7 +104,7 @@ def test_a_random_backbone_is_no_match(
 ) -> None:
     """Control: the accuracy above comes from the weights."""
     build = module.build
-    monkeypatch.setattr(module, "build", lambda name, weights, classes: build(name, None, 0, 3))
+    monkeypatch.setattr(module, "build", lambda name, weights, **options: build(name, None, 0, 3))
     random = Probe(Probe.Config()).fit(job(tmp_path))
     assert random.story["val_accuracy"] < fitted.story["val_accuracy"] - 0.1
 
@@ -162,6 +162,20 @@ def test_the_input_shrinks_with_the_time() -> None:
     assert Probe(Probe.Config(side=96)).preprocessing(facts(5000, 1.0)).height == 96
     named = Probe(Probe.Config(backbone="resnet18")).preprocessing(facts(5000, 1.0))
     assert named.height == 224
+
+
+def test_a_side_that_the_backbone_cannot_take_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="224"):
+        Probe(Probe.Config(backbone="levit_128", side=40))
+
+
+def test_the_last_stage_alone_is_a_candidate(fitted: Any) -> None:
+    fits = fitted.story["fits"]
+    assert fitted.story["stages"] in ("all", "last")
+    weight = fitted.weights()["head.weight"]
+    assert weight.shape[0] == 1280 + 16 + 24 + 40 + 112 + 320
+    assert bool(np.any(weight[1280:])) == (fitted.story["stages"] == "all")
+    assert fitted.story["val_accuracy"] == max(entry["accuracy"] for entry in fits)
 
 
 def test_an_unknown_backbone_is_refused_at_once() -> None:

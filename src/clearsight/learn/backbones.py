@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 from clearsight.core.bundle import WeightLicence
 from clearsight.core.errors import UnknownKeyError
 from clearsight.core.progress import Progress
+from clearsight.learn.networks.timm_sides import create, own_side
+from clearsight.learn.networks.window_head import fit_head
 
 Origin = Literal["hub", "packaged"]
 Result = TypeVar("Result")
@@ -92,7 +94,9 @@ def find_weights(name: str, progress: Progress) -> Weights | None:
     return None
 
 
-def build(name: str, weights: Weights | None, classes: int, seed: int = 0) -> Any:
+def build(
+    name: str, weights: Weights | None, classes: int, seed: int = 0, side: int | None = None
+) -> Any:
     """Return a timm model, with the given weights or seeded random ones.
 
     Args:
@@ -100,28 +104,31 @@ def build(name: str, weights: Weights | None, classes: int, seed: int = 0) -> An
         weights: from `find_weights`; None starts from scratch.
         classes: outputs of a new classifier; 0 leaves it out.
         seed: decides random weights.
+        side: of its square input in pixels, where that is not the model's own.
     """
-    import timm
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if weights is None:
-            return timm.create_model(name, num_classes=classes)
-        model = timm.create_model(name)
-        state = {key: torch.from_numpy(np.array(value)) for key, value in weights.arrays.items()}
-        own = model.state_dict()
-        state |= {key: own[key] for key in own if key.endswith("num_batches_tracked")}
-        model.load_state_dict(state, strict=True)
-        model.reset_classifier(classes)
+            model = create(name, side, classes)
+        else:
+            model = _loaded(name, weights)
+            model.reset_classifier(classes)
+            if side is not None and side != own_side(name) and hasattr(model, "set_input_size"):
+                model.set_input_size(img_size=side)  # positions learnt for another grid
+    if side is not None:
+        fit_head(model, side)
     return model
 
 
-def input_side(name: str) -> int:
-    """Return the side in pixels that a timm model was made for."""
+def _loaded(name: str, weights: Weights) -> Any:
     import timm
 
-    config = timm.get_pretrained_cfg(name)
-    return int(config.input_size[-1]) if config is not None else 224
+    model = timm.create_model(name)
+    state = {key: torch.from_numpy(np.array(value)) for key, value in weights.arrays.items()}
+    own = model.state_dict()
+    state |= {key: own[key] for key in own if key.endswith("num_batches_tracked")}
+    model.load_state_dict(state, strict=True)
+    return model
 
 
 class _UnavailableError(Exception):

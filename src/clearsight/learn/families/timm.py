@@ -13,12 +13,13 @@ from clearsight.core.config import Config
 from clearsight.core.errors import ConfigError
 from clearsight.core.nouns import Preprocessing
 from clearsight.core.seeds import derive_seed
-from clearsight.learn.backbones import Weights, build, find_weights, input_side
+from clearsight.learn.backbones import Weights, build, find_weights
 from clearsight.learn.backbones import check_name as check_name
 from clearsight.learn.family import Capabilities, Facts, Job
 from clearsight.learn.fitted_network import FittedNetwork
 from clearsight.learn.mirroring import mirroring_keeps_labels
 from clearsight.learn.networks.timm_network import TimmNetwork
+from clearsight.learn.networks.timm_sides import own_side
 from clearsight.learn.trainers.gradient import Recipe, train_network
 from clearsight.learn.training import Choice
 
@@ -98,7 +99,7 @@ class Timm:
         return FittedNetwork(network, job.preprocessing, story, outputs, licences)
 
     def _side(self, longer: int) -> int:
-        own = input_side(self.config.name)
+        own = own_side(self.config.name)
         if longer > SMALL_SIDE:
             return own
         return min(own, max(SMALLEST_INPUT, STRIDE * -(-2 * longer // STRIDE)))
