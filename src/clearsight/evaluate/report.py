@@ -21,7 +21,7 @@ from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut
 from clearsight.evaluate.figures import METRICS, ClassScore, Figures, Measure
 from clearsight.evaluate.limits import limits
 from clearsight.evaluate.metric import Metric
-from clearsight.evaluate.thumbnails import thumbnail_uri
+from clearsight.evaluate.thumbnails import png_uri, thumbnail_uri
 
 PAGE = Path(__file__).parent / "page"
 LARGEST_TABLE = 25
@@ -45,8 +45,9 @@ FACTS = (
     "id",
     "data_fingerprint",
     "versions",
+    "sheet",
 )
-STORY = ("reason", "training", "curve")
+STORY = ("reason", "training", "curve", "augmentation")
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def write_report(
         about: facts to tell beside it, all optional: the manifest's fields, and `run`, `data`,
             `part` ("test", "val" or "all"), `engine`, `seconds`, `story` and `counts` (these
             three also inside `outcome`). `story["curve"]` is a list of
-            {"epoch", "val_accuracy"}.
+            {"epoch", "val_accuracy"}; `story["augmentation"]` says how training pictures were
+            changed and `sheet` (PNG bytes) shows it.
         dataset: what was scored; pictures of the galleries are read from it again.
 
     Raises:
@@ -108,6 +110,7 @@ def render_report(evaluation: Evaluation, about: Mapping[str, Any], dataset: Dat
             about=facts,
             story=story,
             curve=_curve(story),
+            sheet=png_uri(facts["sheet"]) if facts["sheet"] else None,
             commands=_commands(facts),
             evaluation=evaluation,
             figures=evaluation.figures,
@@ -147,7 +150,13 @@ def page_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "figure": figure, "span": span, "level": level}
+    environment.filters |= {
+        "percent": percent,
+        "figure": figure,
+        "span": span,
+        "level": level,
+        "option": option,
+    }
     return environment
 
 
@@ -193,6 +202,18 @@ def level(count: int, total: int) -> int:
     if not count:
         return 0
     return 1 + min(8, int(8 * (count / total) ** 0.5))
+
+
+def option(value: Any) -> str:
+    """Return an option's value the way it is read.
+
+    Example:
+        >>> option(1 / 3), option(True), option("noise")
+        ('0.333', 'yes', 'noise')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _cards(figures: Figures) -> list[MetricCard]:
