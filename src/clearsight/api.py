@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from clearsight.core.progress import Progress, Silent
 if TYPE_CHECKING:
     from clearsight.core.bundle import Manifest
     from clearsight.data.dataset import Dataset
-    from clearsight.evaluate.comparison import Comparison, Contender
+    from clearsight.evaluate.comparison import Comparison
     from clearsight.evaluate.evaluation import Evaluation
     from clearsight.evaluate.recognize import Row
     from clearsight.learn.contest import Seams
@@ -316,16 +316,48 @@ def compare(
         >>> [(item.contender.name, item.group) for item in found.standings]  # doctest: +SKIP
         [('2', 'a'), ('1', 'b')]
     """
-    from clearsight.evaluate.comparison import compare as compare_contenders
-
     folders = [Path(run) for run in runs]
-    _check_several(folders)
-    if data is not None:
-        dataset, part = _asked_for(Path(data))
-    else:
-        dataset, part = _held_out_by_all(folders)
-    contenders = _contenders(folders, engine, len(dataset))
-    return compare_contenders(contenders, dataset, part, progress or Silent(), limit=limit)
+    names = [folder.resolve().name for folder in folders]
+    named = {
+        name if names.count(name) == 1 else str(folder): folder
+        for name, folder in zip(names, folders, strict=True)
+    }
+    if len(folders) < 2 or len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError(
+            "Comparing needs two or more different recognizers; got "
+            f"{', '.join(map(str, folders)) or 'none'}."
+        )
+    target = None if data is None else Path(data)
+    return compare_runs(named, target, engine, limit, None, progress or Silent())
+
+
+def compare_runs(
+    runs: Mapping[str, Path],
+    data: Path | None,
+    engine: str | None,
+    limit: int | None,
+    scoring_s: float | None,
+    progress: Progress,
+) -> Comparison:
+    """Compare recognizers under given names; see `compare` and `evaluate.comparison.compare`."""
+    from clearsight.engines.open import open_predictor
+    from clearsight.evaluate.comparison import Contender
+    from clearsight.evaluate.comparison import compare as compare_contenders
+    from clearsight.learn.run_folder import RunFolder
+
+    dataset, part = _held_out_by_all(list(runs.values())) if data is None else _asked_for(data)
+    contenders = []
+    for name, run in runs.items():
+        record = RunFolder(run).read() if (run / "run.json").is_file() else None
+        contenders.append(
+            Contender(
+                name=name,
+                predictor=open_predictor(run, engine, expected_images=len(dataset)),
+                run=run,
+                train_s=record.outcome.get("seconds") if record else None,
+            )
+        )
+    return compare_contenders(contenders, dataset, part, progress, limit, scoring_s)
 
 
 def predict_paths(
@@ -403,14 +435,6 @@ def _asked_for(data: Path) -> tuple[Dataset, str]:
     return (test, "test") if test.samples else (dataset, "all")
 
 
-def _check_several(folders: Sequence[Path]) -> None:
-    if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
-        raise UsageError(
-            f"Comparing needs two or more different recognizers; got "
-            f"{', '.join(map(str, folders)) or 'none'}."
-        )
-
-
 def _held_out_by_all(runs: Sequence[Path]) -> tuple[Dataset, str]:
     """Return the held-out pictures of the first run, which must be those of every other.
 
@@ -445,32 +469,6 @@ def _held_out_by_all(runs: Sequence[Path]) -> tuple[Dataset, str]:
 def _split_of(record: RunRecord) -> tuple[str, str, int, str]:
     settings = record.settings
     return record.data, record.fingerprint, settings.seed, settings.split.model_dump_json()
-
-
-def _contenders(
-    folders: Sequence[Path], engine: str | None, expected_images: int
-) -> list[Contender]:
-    """Open every recognizer; each is called by its folder's name, or its path where two agree."""
-    from collections import Counter
-
-    from clearsight.engines.open import open_predictor
-    from clearsight.evaluate.comparison import Contender
-    from clearsight.learn.run_folder import RunFolder
-
-    names = Counter(folder.resolve().name for folder in folders)
-    found = []
-    for folder in folders:
-        name = folder.resolve().name
-        record = RunFolder(folder).read() if (folder / "run.json").is_file() else None
-        found.append(
-            Contender(
-                name=name if names[name] == 1 else str(folder),
-                predictor=open_predictor(folder, engine, expected_images=expected_images),
-                run=folder,
-                train_s=record.outcome.get("seconds") if record else None,
-            )
-        )
-    return found
 
 
 def _about(
