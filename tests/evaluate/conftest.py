@@ -15,6 +15,8 @@ from clearsight.data.preprocess import prepare_encoded
 class ColourPredictor:
     """Red is the class it answers (times 10), green the certainty in percent."""
 
+    task = "single-label"
+
     def __init__(self, classes, refuse=()):
         self.classes = tuple(classes)
         self.preprocessing = Preprocessing(height=4, width=4)

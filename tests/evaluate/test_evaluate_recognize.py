@@ -19,6 +19,7 @@ class Brightness:
     """Says "light" or "dark"; a predictor whose answers are known."""
 
     classes = ("dark", "light")
+    task = "single-label"
     preprocessing = Preprocessing(height=4, width=4, channels=1)
 
     def prepare(self, encoded: bytes) -> ImageHWC:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearsight.core.errors import DataError
-from clearsight.core.nouns import Scores
+from clearsight.core.nouns import Scores, Task
 
 LOWEST, HIGHEST = 0.05, 20.0
 MAX_STEPS = 60
@@ -29,7 +29,37 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Scores:
     return _softmax(np.asarray(logits, dtype=np.float64) / temperature).astype(np.float32)
 
 
-def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+def sigmoid(logits: NDArray[np.floating], temperature: float = 1.0) -> Scores:
+    """Return the probability of every class by itself, (n, k) float32.
+
+    Args:
+        logits: (n, k) raw scores, finite.
+        temperature: > 0; above 1 softens, below 1 sharpens.
+
+    Example:
+        >>> sigmoid(np.zeros((1, 2))).tolist()
+        [[0.5, 0.5]]
+    """
+    scores = np.asarray(logits, dtype=np.float64) / temperature
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * scores)), dtype=np.float32)
+
+
+def probabilities(
+    logits: NDArray[np.floating], temperature: float = 1.0, task: Task = "single-label"
+) -> Scores:
+    """Return calibrated probabilities (n, k): rows sum to 1, but not with "multi-label".
+
+    Args:
+        logits: (n, k) raw scores, finite.
+        temperature: > 0.
+        task: with "multi-label" every class is a question of its own.
+    """
+    return (sigmoid if task == "multi-label" else softmax)(logits, temperature)
+
+
+def fit_temperature(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], task: Task = "single-label"
+) -> float:
     """Return the temperature with the least log-loss on held-out samples.
 
     The log-loss is convex in 1/T, so its one minimum is found by Newton steps kept inside a
@@ -38,7 +68,8 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
 
     Args:
         logits: (n, k) raw scores, finite.
-        labels: (n,) indices of the true classes, in [0, k).
+        labels: (n,) indices of the true classes, in [0, k); (n, k) of 0 and 1 for "multi-label".
+        task: what a label is.
 
     Returns:
         The temperature; 1.0 when nothing can be learned (no samples, or constant scores).
@@ -55,6 +86,9 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     """
     scores = np.asarray(logits, dtype=np.float64)
     truth = np.asarray(labels, dtype=np.int64)
+    if task == "multi-label":  # n * k questions of two answers each
+        scores = np.stack([np.zeros(scores.size), scores.ravel()], axis=1)
+        truth = truth.ravel()
     _check(scores, truth)
     if scores.size == 0 or float(np.ptp(scores, axis=1).max()) < 1e-9:
         return 1.0

@@ -18,6 +18,9 @@ Scores = NDArray[np.float32]
 Task = Literal["single-label", "multi-label", "ordinal"]
 """What a label is: one class of several, any number of classes, or one step of an ordered scale."""
 
+PRESENT = 0.5
+"""A class of a multi-label recognizer is taken for present from this probability on."""
+
 
 class Preprocessing(Config):
     """How a decoded picture becomes the model's input; stored in the Bundle, run by `data`.
@@ -45,11 +48,15 @@ class Prediction:
         labels: class names, best first.
         scores: calibrated probabilities of `labels`, in [0, 1].
         accepted: False when the best score is below the Bundle's rejection threshold.
+        present: classes that are in the picture, best first; None unless the task is multi-label.
+        rank: mean position on the scale, 0 for the first class; None unless the task is ordinal.
     """
 
     labels: tuple[str, ...]
     scores: tuple[float, ...]
     accepted: bool = True
+    present: tuple[str, ...] | None = None
+    rank: float | None = None
 
     @property
     def label(self) -> str:
@@ -65,6 +72,10 @@ class Prediction:
 @runtime_checkable
 class Predictor(Protocol):
     """An opened recognizer. Thread-safe; a batch of n gives what n batches of one give."""
+
+    @property
+    def task(self) -> Task:
+        """What a label is."""
 
     @property
     def classes(self) -> Sequence[str]:

@@ -61,19 +61,18 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 def _flat(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False)
-    return value
+    return _json_text(value)
+
+
+def _json_text(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
 
 
 def _parquet_bytes(rows: Sequence[dict[str, Any]]) -> bytes:
     pyarrow = _parquet()
     import pyarrow.parquet as parquet
 
-    flat = [
-        {k: json.dumps(v, ensure_ascii=False) if isinstance(v, dict) else v for k, v in row.items()}
-        for row in rows
-    ]
+    flat = [{name: _json_text(value) for name, value in row.items()} for row in rows]
     stream = io.BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist(flat), stream)
     return stream.getvalue()

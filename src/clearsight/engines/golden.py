@@ -8,7 +8,7 @@ import numpy as np
 
 from clearsight.core.agreement import MAX_DIFFERENCE, agreement
 from clearsight.core.bundle import GOLDEN_SCORES
-from clearsight.core.calibration import softmax
+from clearsight.core.calibration import probabilities
 from clearsight.core.errors import BundleError
 from clearsight.engines.predictor import BundlePredictor
 
@@ -37,8 +37,9 @@ def verify_golden(predictor: BundlePredictor) -> float:
     if not names or wanted.shape != (len(names), len(predictor.classes)):
         raise BundleError(f"{bundle.path}: {GOLDEN_SCORES} does not fit the Bundle's classes.")
     images = np.stack([predictor.prepare(bundle.read(name)) for name in names])
-    temperature = predictor.manifest.temperature
-    seen = agreement(softmax(wanted, temperature), softmax(predictor.logits(images), temperature))
+    manifest = predictor.manifest
+    expected = probabilities(wanted, manifest.temperature, manifest.task)
+    seen = agreement(expected, predictor.probabilities(images))
     if not seen.holds:
         raise BundleError(
             f"{bundle.path}: {predictor.engine} gives other scores than were recorded in training "

@@ -7,9 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from clearsight.core.bundle import Bundle, Manifest
-from clearsight.core.calibration import softmax
+from clearsight.core.calibration import probabilities
 from clearsight.core.errors import BundleError
-from clearsight.core.nouns import ImageHWC, ImagesNHWC, Prediction, Preprocessing, Scores
+from clearsight.core.nouns import (
+    PRESENT,
+    ImageHWC,
+    ImagesNHWC,
+    Prediction,
+    Preprocessing,
+    Scores,
+    Task,
+)
 from clearsight.data.preprocess import prepare_encoded
 from clearsight.engines.session import Outputs, Session
 
@@ -40,6 +48,11 @@ class BundlePredictor:
     def engine(self) -> str:
         """Key of the engine that runs the model."""
         return self.session.engine
+
+    @property
+    def task(self) -> Task:
+        """What a label is."""
+        return self.manifest.task
 
     @property
     def classes(self) -> Sequence[str]:
@@ -94,7 +107,8 @@ class BundlePredictor:
 
     def probabilities(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return calibrated probabilities (n, classes) float32 of prepared pictures."""
-        return softmax(self.logits(images_nhwc), self.manifest.temperature)
+        manifest = self.manifest
+        return probabilities(self.logits(images_nhwc), manifest.temperature, manifest.task)
 
     def recognize(self, encoded: bytes, top: int = 5) -> Prediction:
         """Decode, prepare and recognize one encoded picture.
@@ -112,10 +126,19 @@ class BundlePredictor:
             probabilities: (classes,) float32 from `probabilities`.
             top: how many classes to name.
         """
-        order = np.argsort(-probabilities, kind="stable")[: max(1, top)]
+        every = np.argsort(-probabilities, kind="stable")
+        order = every[: max(1, top)]
         threshold = self.manifest.rejection_threshold
+        present, rank = None, None
+        if self.task == "multi-label":
+            likely = [index for index in every if probabilities[index] >= PRESENT]
+            present = tuple(self.classes[index] for index in likely)
+        elif self.task == "ordinal":
+            rank = float(np.arange(len(probabilities)) @ probabilities.astype(np.float64))
         return Prediction(
             labels=tuple(self.classes[index] for index in order),
             scores=tuple(float(probabilities[index]) for index in order),
             accepted=threshold is None or float(probabilities[order[0]]) >= threshold,
+            present=present,
+            rank=rank,
         )

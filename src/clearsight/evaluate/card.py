@@ -45,10 +45,19 @@ def _about(facts: Mapping[str, Any]) -> str:
 
 
 def _use(facts: Mapping[str, Any]) -> str:
+    k = len(facts["classes"])
+    what = {
+        "multi-label": f"Saying which of these {k} classes are in a picture like the ones it was "
+        "trained on: any number of them, or none. ",
+        "ordinal": f"Placing pictures like the ones it was trained on on a scale of these {k} "
+        "classes, in this order. ",
+    }
+    sorting = (
+        f"Sorting pictures like the ones it was trained on into these {k} classes. It answers with "
+        "one of them for every picture, also for one that shows none. "
+    )
     return (
-        "## Intended use\n\n"
-        f"Sorting pictures like the ones it was trained on into these {len(facts['classes'])} "
-        "classes. It answers with one of them for every picture, also for one that shows none. "
+        f"## Intended use\n\n{what.get(facts.get('task', ''), sorting)}"
         "It is not made for decisions about people, and where an error does harm a person must "
         "look at the picture too."
     )

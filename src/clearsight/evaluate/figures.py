@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clearsight.core.nouns import Scores
+from clearsight.core.nouns import Scores, Task
 from clearsight.core.registry import Registry
 from clearsight.evaluate.intervals import bootstrap, wilson
 from clearsight.evaluate.metric import Metric
 from clearsight.evaluate.scored import Scored
+from clearsight.evaluate.scored_labels import ScoredLabels
 
 METRICS = Registry("clearsight.evaluate.metrics", "metric")
 CONFUSIONS_IN_JSON = 50
@@ -80,6 +81,7 @@ class Figures:
         measures: every registered metric by key.
         per_class: by class name, in the recognizer's order.
         confusion: (k, k) int64, rows are the truth, columns the prediction.
+        task: what a label is.
     """
 
     classes: tuple[str, ...]
@@ -87,13 +89,14 @@ class Figures:
     measures: dict[str, Measure]
     per_class: dict[str, ClassScore]
     confusion: NDArray[np.int64]
+    task: Task = "single-label"
 
     def confusions(self) -> list[Confusion]:
         """Return which class is taken for which other, most pictures first."""
         wrong = self.confusion - np.diag(np.diag(self.confusion))
         rows, columns = np.nonzero(wrong)
         counts = wrong[rows, columns]
-        totals = self.confusion.sum(axis=1)
+        totals = np.array([self.per_class[name].n for name in self.classes])
         return [
             Confusion(
                 truth=self.classes[rows[i]],
@@ -109,6 +112,7 @@ class Figures:
         accuracy = self.measures["accuracy"]
         figures = {key.replace("-", "_"): item for key, item in self.measures.items()}
         return {
+            "task": self.task,
             "n": self.n,
             "accuracy": accuracy.value,
             "accuracy_ci": [accuracy.low, accuracy.high],
@@ -133,33 +137,46 @@ def figures(scored: Scored, classes: Sequence[str], seed: int = 0) -> Figures:
         measures=measures(scored, seed),
         per_class=_per_class(scored, classes),
         confusion=scored.confusion,
+        task=scored.task,
     )
 
 
 def judge(
-    probabilities: Scores, labels: NDArray[np.int64], classes: Sequence[str]
+    probabilities: Scores,
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    task: Task = "single-label",
 ) -> dict[str, Any]:
     """Return the JSON-ready figures of probabilities; what training writes into the manifest.
 
     Args:
-        probabilities: (n, k) calibrated, rows sum to 1.
-        labels: (n,) in [0, k).
+        probabilities: (n, k) calibrated; rows sum to 1, but not with "multi-label".
+        labels: (n,) in [0, k); (n, k) of 0 and 1 with "multi-label".
         classes: k names.
+        task: what a label is.
 
     Raises:
         DataError: nothing to score, or rows that are no probabilities.
     """
-    return figures(Scored(probabilities, labels), classes).to_json()
+    return figures(scored_as(task, probabilities, labels), classes).to_json()
+
+
+def scored_as(task: Task, probabilities: Scores, labels: NDArray[np.int64]) -> Scored:
+    """Return probabilities beside the truth, as the task reads them; see `judge`."""
+    if task == "multi-label":
+        return ScoredLabels(probabilities, labels)
+    return Scored(probabilities, labels, task)
 
 
 def measures(scored: Scored, seed: int = 0) -> dict[str, Measure]:
-    """Return every registered metric with its interval, by key.
+    """Return every registered metric of the task with its interval, by key.
 
     Args:
         scored: probabilities and labels.
         seed: fixes the bootstrap's draws.
     """
-    metrics: dict[str, Metric] = {key: METRICS.load(key) for key in METRICS.keys()}  # noqa: SIM118
+    every: dict[str, Metric] = {key: METRICS.load(key) for key in METRICS.keys()}  # noqa: SIM118
+    metrics = {key: item for key, item in every.items() if scored.task in item.tasks}
     ends = {key: item.interval(scored) for key, item in metrics.items() if item.interval}
     ends |= bootstrap(scored, {k: item for k, item in metrics.items() if k not in ends}, seed)
     return {key: Measure(item(scored), *ends[key], scored.n) for key, item in metrics.items()}

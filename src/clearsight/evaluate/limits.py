@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clearsight.core.nouns import Task
 from clearsight.evaluate.evaluation import Evaluation
 
 FEW_PICTURES = 10
@@ -44,15 +45,20 @@ def limits(evaluation: Evaluation, part: str | None = None) -> list[str]:
             f"{len(evaluation.quarantined)} files of the data set could not be decoded and are in "
             "no figure."
         )
-    return [*found, *_always(len(figures.classes))]
+    return [*found, *_always(len(figures.classes), figures.task)]
 
 
-def _always(classes: int) -> list[str]:
+def _always(classes: int, task: Task) -> list[str]:
+    answers = (
+        f"The recognizer knows {classes} classes; what is none of them it cannot name."
+        if task == "multi-label"
+        else f"The recognizer always answers with one of its {classes} classes, also for a picture "
+        "that shows none of them."
+    )
     return [
         "The figures hold for pictures that come about as these did: the same cameras, places, "
         "seasons and people. Measure again when any of that changes.",
-        f"The recognizer always answers with one of its {classes} classes, also for a picture "
-        "that shows none of them.",
+        answers,
         "Wrong labels in the data count as mistakes of the recognizer. Look at the most confident "
         "mistakes: some of them may be right.",
         "Fog, blur, compression, attacks and other disturbances were not tested here.",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from clearsight.core.nouns import Task
 from clearsight.evaluate.scored import Scored
 
 Interval = Callable[[Scored], tuple[float, float]]
+TASKS: tuple[Task, ...] = ("single-label", "multi-label", "ordinal")
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Metric:
         lowest, highest: its range.
         best: what a perfect and certain recognizer gets, one end of the range.
         interval: its own 95 % interval; None takes the bootstrap.
+        tasks: the kinds of label for which it says something.
     """
 
     compute: Callable[[Scored], float]
@@ -28,6 +31,7 @@ class Metric:
     highest: float
     best: float
     interval: Interval | None = None
+    tasks: tuple[Task, ...] = TASKS
 
     def __call__(self, scored: Scored) -> float:
         """Return the figure."""
@@ -41,10 +45,11 @@ def metric(
     highest: float = 1.0,
     best: float = 1.0,
     interval: Interval | None = None,
+    tasks: tuple[Task, ...] = TASKS,
 ) -> Callable[[Callable[[Scored], float]], Metric]:
     """Return a decorator that makes a function a `Metric`; the arguments are Metric's."""
 
     def decorate(compute: Callable[[Scored], float]) -> Metric:
-        return Metric(compute, title, lowest, highest, best, interval)
+        return Metric(compute, title, lowest, highest, best, interval, tasks)
 
     return decorate

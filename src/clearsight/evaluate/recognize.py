@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from clearsight.core.errors import ImageError, UsageError
-from clearsight.core.nouns import Prediction, Predictor
+from clearsight.core.nouns import Prediction, Predictor, Task
 from clearsight.core.progress import Progress, Silent
 from clearsight.data.source import read_file
 from clearsight.evaluate.prepared import Batch, prepared
@@ -29,17 +29,23 @@ class Row:
         path: the file as it was given.
         prediction: None when the file is no usable picture.
         error: why not; None when it is.
+        task: the recognizer's.
     """
 
     path: str
     prediction: Prediction | None
     error: str | None
+    task: Task = "single-label"
 
     def to_json(self) -> dict[str, Any]:
-        """Return DESIGN's fields: path, label, score, scores, accepted, error."""
+        """Return DESIGN's fields: path, label, score, scores, accepted, error.
+
+        Beside them `labels` (the classes that are present) of a multi-label recognizer, and
+        `rank` (the mean position on the scale) of an ordinal one.
+        """
         if self.prediction is None:
             empty = dict.fromkeys(("label", "score", "scores", "accepted"))
-            return {"path": self.path, **empty, "error": self.error}
+            return {"path": self.path, **empty, "error": self.error, **self._of_the_task()}
         found = self.prediction
         return {
             "path": self.path,
@@ -48,7 +54,16 @@ class Row:
             "scores": dict(zip(found.labels, found.scores, strict=True)),
             "accepted": found.accepted,
             "error": None,
+            **self._of_the_task(),
         }
+
+    def _of_the_task(self) -> dict[str, Any]:
+        found = self.prediction
+        if self.task == "multi-label":
+            return {"labels": None if found is None else list(found.present or ())}
+        if self.task == "ordinal":
+            return {"rank": None if found is None else found.rank}
+        return {}
 
     def line(self) -> str:
         """Return one line for a person."""
@@ -56,6 +71,10 @@ class Row:
             return f"{self.path}: error: {self.error}"
         pairs = zip(self.prediction.labels, self.prediction.scores, strict=True)
         best = ", ".join(f"{label} {score:.3f}" for label, score in list(pairs)[:3])
+        if self.prediction.present is not None:
+            best = f"[{', '.join(self.prediction.present) or 'none'}] {best}"
+        if self.prediction.rank is not None:
+            best = f"{best}, rank {self.prediction.rank:.2f}"
         return f"{self.path}: {best}{'' if self.prediction.accepted else ' (not sure)'}"
 
 
@@ -122,6 +141,8 @@ def _rows(
     scores = iter(predictor.probabilities(np.stack(good)) if good else ())
     for index, image in batch:
         if isinstance(image, ImageError):
-            yield Row(str(files[index]), None, image.detail)
+            yield Row(str(files[index]), None, image.detail, predictor.task)
         else:
-            yield Row(str(files[index]), predictor.prediction(next(scores), top), None)
+            yield Row(
+                str(files[index]), predictor.prediction(next(scores), top), None, predictor.task
+            )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clearsight.core.nouns import Scores
+from clearsight.core.nouns import Scores, Task
 
 BINS = 15
 
@@ -34,11 +34,12 @@ def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> 
     """Return the non-empty ones of 15 bins of equal width; a bin is (low, high].
 
     Args:
-        confidence: (n,) best class's probability, in [0, 1].
-        correct: (n,) whether the best class is the true one.
+        confidence: of any shape, the probability of each answer, in [0, 1].
+        correct: of the same shape, whether the answer is right.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2.
     """
+    confidence, correct = confidence.ravel(), correct.ravel()
     place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     counts = np.bincount(place, minlength=BINS)
     sums = np.bincount(place, weights=confidence, minlength=BINS)
@@ -50,18 +51,24 @@ def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> 
     )
 
 
-def untempered(probabilities: Scores, temperature: float) -> Scores:
+def untempered(probabilities: Scores, temperature: float, task: Task = "single-label") -> Scores:
     """Return the probabilities as they were before their logits were divided by `temperature`.
 
-    softmax(z) is proportional to softmax(z / T) ** T.
+    softmax(z) is proportional to softmax(z / T) ** T; with "multi-label" that holds for each
+    class against its absence.
 
     Args:
         probabilities: (n, k) calibrated.
         temperature: > 0, what the logits were divided by.
+        task: what a label is.
 
     Returns:
-        (n, k) float32, rows sum to 1.
+        (n, k) float32; rows sum to 1, but not with "multi-label".
     """
+    if task == "multi-label":
+        present = np.power(probabilities, np.float32(temperature))
+        absent = np.power(1 - probabilities, np.float32(temperature))
+        return np.asarray(present / np.maximum(present + absent, 1e-30), dtype=np.float32)
     shares = probabilities / probabilities.max(axis=1, keepdims=True)
     powers = np.power(shares, np.float32(temperature))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)

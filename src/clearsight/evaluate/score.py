@@ -14,7 +14,7 @@ from clearsight.core.nouns import Predictor, Scores
 from clearsight.core.progress import Progress, Silent
 from clearsight.data.dataset import Dataset
 from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut
-from clearsight.evaluate.figures import figures
+from clearsight.evaluate.figures import figures, scored_as
 from clearsight.evaluate.prepared import prepared
 from clearsight.evaluate.reliability import Bin, reliability, untempered
 from clearsight.evaluate.scored import Scored
@@ -56,7 +56,7 @@ def evaluate(
         figures=figures(scored, classes, seed),
         quarantined=tuple(quarantined),
         skipped=tuple(skipped),
-        reliability=reliability(scored.confidence, scored.correct),
+        reliability=reliability(scored.confidence, scored.right),
         reliability_before=() if temperature is None else _before(scored, temperature),
         temperature=temperature,
         mistakes=_mistakes(scored, classes, dataset, kept),
@@ -80,6 +80,7 @@ def score_pictures(
         DataError: no picture that can be decoded, or a class that the recognizer does
             not know.
     """
+    _check_task(predictor, dataset)
     columns = _match(tuple(predictor.classes), dataset)
     rows, kept = _infer(predictor, dataset, progress, quarantined)
     if not kept:
@@ -87,14 +88,34 @@ def score_pictures(
             f"{dataset.root} holds no picture that can be scored: {len(quarantined)} quarantined, "
             f"{len(dataset.skipped)} skipped. Run 'clearsight check' on it."
         )
-    labels = np.array([columns[dataset.samples[i].label] for i in kept], dtype=np.int64)
-    return Scored(np.concatenate(rows), labels), kept
+    labels = _truth(dataset, kept, columns, predictor)
+    return scored_as(predictor.task, np.concatenate(rows), labels), kept
+
+
+def _truth(
+    dataset: Dataset, kept: list[int], columns: dict[int, int], predictor: Predictor
+) -> NDArray[np.int64]:
+    """Return the labels of the kept pictures in the recognizer's columns; see `scored_as`."""
+    if predictor.task != "multi-label":
+        return np.array([columns[dataset.samples[i].label] for i in kept], dtype=np.int64)
+    truth = np.zeros((len(kept), len(predictor.classes)), dtype=np.int64)
+    for row, index in enumerate(kept):
+        truth[row, [columns[label] for label in dataset.samples[index].labels]] = 1
+    return truth
+
+
+def _check_task(predictor: Predictor, dataset: Dataset) -> None:
+    if (predictor.task == "multi-label") != (dataset.task == "multi-label"):
+        raise DataError(
+            f"The recognizer is {predictor.task}, the labels of {dataset.root} are {dataset.task}. "
+            "Give pictures labelled as those it was trained on."
+        )
 
 
 def _match(classes: Sequence[str], dataset: Dataset) -> dict[int, int]:
     """Return the recognizer's column for each of the data set's labels that occur, by name."""
     place = {name: column for column, name in enumerate(classes)}
-    occurring = sorted({sample.label for sample in dataset.samples})
+    occurring = sorted({label for sample in dataset.samples for label in sample.labels})
     unknown = [dataset.classes[label] for label in occurring if dataset.classes[label] not in place]
     if unknown:
         raise DataError(
@@ -141,15 +162,16 @@ def _infer(
 
 
 def _before(scored: Scored, temperature: float) -> tuple[Bin, ...]:
-    raw = Scored(untempered(scored.probabilities, temperature), scored.labels)
-    return reliability(raw.confidence, raw.correct)
+    before = untempered(scored.probabilities, temperature, scored.task)
+    raw = scored_as(scored.task, before, scored.labels)
+    return reliability(raw.confidence, raw.right)
 
 
 def _mistakes(
     scored: Scored, classes: Sequence[str], dataset: Dataset, kept: list[int]
 ) -> tuple[Case, ...]:
     wrong = np.flatnonzero(~scored.correct)
-    order = wrong[np.argsort(-scored.confidence[wrong], kind="stable")]
+    order = wrong[np.argsort(-_sureness(scored)[wrong], kind="stable")]
     return _cases(order[:MISTAKES], scored, classes, dataset, kept)
 
 
@@ -158,8 +180,8 @@ def _successes(
 ) -> tuple[Case, ...]:
     """Return the surest right answer of each of a few classes, spread evenly over the list."""
     right = np.flatnonzero(scored.correct)
-    order = right[np.argsort(-scored.confidence[right], kind="stable")]
-    _, first = np.unique(scored.labels[order], return_index=True)
+    order = right[np.argsort(-_sureness(scored)[right], kind="stable")]
+    _, first = np.unique(scored.labels[order], axis=0, return_index=True)
     chosen = np.linspace(0, len(first) - 1, min(SUCCESSES, len(first))).round().astype(np.int64)
     return _cases(order[first[chosen]], scored, classes, dataset, kept)
 
@@ -171,14 +193,30 @@ def _cases(
     dataset: Dataset,
     kept: list[int],
 ) -> tuple[Case, ...]:
+    sureness = _sureness(scored)
     return tuple(
         Case(
             index=kept[row],
             name=dataset.samples[kept[row]].name,
-            truth=classes[scored.labels[row]],
-            predicted=classes[scored.predicted[row]],
-            score=float(scored.confidence[row]),
-            truth_score=float(scored.truth_probability[row]),
+            truth=_named(scored.labels[row], classes),
+            predicted=_named(scored.predicted[row], classes),
+            score=float(sureness[row]),
+            truth_score=float(np.min(scored.truth_probability[row])),
         )
         for row in rows
     )
+
+
+def _sureness(scored: Scored) -> NDArray[np.float64]:
+    """Return (n,): the answer's probability; of several, the surest wrong one, else the least."""
+    if scored.confidence.ndim == 1:
+        return scored.confidence
+    wrong = np.where(scored.right, 0.0, scored.confidence).max(axis=1)
+    return np.asarray(np.where(scored.correct, scored.confidence.min(axis=1), wrong))
+
+
+def _named(answer: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Return a class's name; of several, all of them."""
+    if answer.ndim == 0:
+        return classes[int(answer)]
+    return " + ".join(classes[column] for column in np.flatnonzero(answer).tolist()) or "(none)"

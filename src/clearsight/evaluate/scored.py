@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearsight.core.errors import DataError
-from clearsight.core.nouns import Scores
+from clearsight.core.nouns import Scores, Task
 
 
 class Scored:
@@ -20,24 +20,30 @@ class Scored:
     Args:
         probabilities: (n, k) in [0, 1], rows sum to 1.
         labels: (n,) indices of the true classes, in [0, k).
+        task: "ordinal" when the classes are a scale, else "single-label".
 
     Raises:
         DataError: nothing to score, shapes do not fit, a label outside [0, k), or rows that are
             no probabilities.
     """
 
-    def __init__(self, probabilities: Scores, labels: NDArray[np.integer]) -> None:
+    def __init__(
+        self, probabilities: Scores, labels: NDArray[np.integer], task: Task = "single-label"
+    ) -> None:
         rows = np.asarray(probabilities, dtype=np.float32)
         truth = np.asarray(labels, dtype=np.int64)
         _check(rows, truth)
-        self._rows, self._truth = rows, truth
+        self._hold(rows, truth, task)
+
+    def _hold(self, rows: Scores, truth: NDArray[np.int64], task: Task) -> None:
+        self._rows, self._truth, self.task = rows, truth, task
         self._whole: Scored = self
         self._indices: NDArray[np.int64] | None = None
 
     def resample(self, indices: NDArray[np.int64]) -> Scored:
         """Return the pictures at `indices` (m,) int64, which may repeat."""
-        part = object.__new__(Scored)
-        part._whole, part._indices = self, indices
+        part = object.__new__(type(self))
+        part._whole, part._indices, part.task = self, indices, self.task
         return part
 
     @property
@@ -100,6 +106,16 @@ class Scored:
     def correct(self) -> NDArray[np.bool_]:
         """(n,) bool, whether the best class is the true one."""
         return np.asarray(self.predicted == self.labels)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(n,) bool, whether each answer of `confidence` is right."""
+        return self.correct
+
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """(n, k) int64, 1 for the true class."""
+        return np.asarray(np.eye(self.k, dtype=np.int64)[self.labels])
 
     @cached_property
     def support(self) -> NDArray[np.int64]:

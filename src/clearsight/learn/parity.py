@@ -15,7 +15,7 @@ import numpy as np
 
 from clearsight.core.agreement import MAX_DIFFERENCE, MIN_SAME_LABEL, Agreement, agreement
 from clearsight.core.bundle import Bundle
-from clearsight.core.calibration import softmax
+from clearsight.core.calibration import probabilities
 from clearsight.core.errors import ClearsightError, GateError
 from clearsight.core.nouns import ImageHWC, ImagesNHWC, Predictor, Scores
 from clearsight.data.decode import decode
@@ -69,7 +69,8 @@ def check_parity(
     _check_shape(staged, trained_pixels)
     cases = list(_cases(staged, encoded[:max_pictures], trained_pixels[:max_pictures]))
     pixels = np.stack([case.pixels for case in cases])
-    wanted = softmax(_finite(reference(pixels)), staged.manifest.temperature)
+    logits = _finite(reference(pixels))
+    wanted = probabilities(logits, staged.manifest.temperature, staged.manifest.task)
     figures = {
         name: _check_engine(name, open_predictor, staged, cases, wanted)
         for name, open_predictor in openers.items()

@@ -198,28 +198,28 @@ def _answer_schemas() -> Json:
         "type": "boolean",
         "description": "False when the model is not sure: the best score is below its threshold",
     }
-    result = _object(
-        ["name"],
-        name={"type": ["string", "null"]},
-        predictions=predictions,
-        accepted=accepted,
-        error=_ref("Problem"),
-    )
+    present: Json = {"type": "array", "items": TEXT}
+    present["description"] = "Only of a multi-label model: the classes that are in the picture"
+    rank: Json = {"type": "number", "minimum": 0}
+    rank["description"] = "Only of an ordinal model: the mean position on its scale"
+    found: Json = {"predictions": predictions, "accepted": accepted, "labels": present}
+    found["rank"] = rank
+    name: Json = {"type": ["string", "null"]}
+    result = _object(["name"], name=name, **found, error=_ref("Problem"))
     named: Json = {"id": TEXT, "model": TEXT, "version": TEXT}
     results: Json = {"type": "array", "items": result}
     return {
-        "Answer": _object(
-            [*named, "predictions", "accepted"], **named, predictions=predictions, accepted=accepted
-        ),
+        "Answer": _object([*named, "predictions", "accepted"], **named, **found),
         "ListAnswer": _object([*named, "results"], **named, results=results),
     }
 
 
 def _model_schema() -> Json:
     return _object(
-        ["name", "version", "classes", "input"],
+        ["name", "version", "task", "classes", "input"],
         name=TEXT,
         version=TEXT,
+        task={"enum": ["single-label", "multi-label", "ordinal"]},
         classes={"type": "array", "items": TEXT},
         input=_object(
             ["height", "width", "channels"], height=INTEGER, width=INTEGER, channels=INTEGER

@@ -28,6 +28,11 @@ EXPECTED = {
     "macro-f1": (2 / 3 + 2 / 3 + 1) / 3,
     "worst-class-recall": 1 / 2,
     "log-loss": -np.log(0.7 * 0.3 * 0.8 * 0.5) / 4,
+    # The second class's pictures rank first, and second among two equals: (1 + 2/3) / 2.
+    "mean-average-precision": (1 + 5 / 6 + 1) / 3,
+    "mean-rank-error": 1 / 4,
+    # Squared steps: 1 seen; by chance 1, 4, 4, 2, 8 and 1 fourths.
+    "quadratic-kappa": 1 - 1 / (20 / 4),
     "brier": (0.14 + 0.78 + 0.06 + 0.38) / 4,
     # The bins: 0.5 holds two pictures of which one is right, 0.7 and 0.8 one right each.
     "ece": (2 * abs(0.5 - 0.5) + abs(1 - 0.7) + abs(1 - 0.8)) / 4,
@@ -78,9 +83,11 @@ class MetricContract(Contract):
         assert abs(metric(scored) - metric(shuffled)) < TOLERANCE
 
     def check_order_of_classes_does_not_matter(self, metric: Metric) -> None:
-        """Renumbered classes give the same figure."""
+        """Renumbered classes give the same figure; a scale may only be turned round."""
         scored = drawn(200, 6, 3)
         order = np.random.default_rng(4).permutation(scored.k)
+        if metric.tasks == ("ordinal",):
+            order = np.arange(scored.k)[::-1]
         place = np.argsort(order)
         renumbered = Scored(scored.probabilities[:, order], place[scored.labels])
         assert abs(metric(scored) - metric(renumbered)) < TOLERANCE

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clearsight.core.nouns import ImageHWC, ImagesNHWC, Prediction, Preprocessing, Scores
+from clearsight.core.nouns import ImageHWC, ImagesNHWC, Prediction, Preprocessing, Scores, Task
 from clearsight.data.preprocess import prepare_encoded
 from clearsight.serve.app import app_of
 from clearsight.serve.http_messages import Scope
@@ -52,6 +52,7 @@ class WatchedPredictor:
 
     classes = LABELS
     preprocessing = Preprocessing(height=8, width=8)
+    task: Task = "single-label"
 
     def prepare(self, encoded: bytes) -> ImageHWC:
         """Decode and resize."""

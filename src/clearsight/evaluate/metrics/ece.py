@@ -15,5 +15,6 @@ def ece(scored: Scored) -> float:
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
     """
-    bins = reliability(scored.confidence, scored.correct)
-    return sum(part.n * abs(part.accuracy - part.confidence) for part in bins) / scored.n
+    bins = reliability(scored.confidence, scored.right)
+    total = sum(part.n * abs(part.accuracy - part.confidence) for part in bins)
+    return total / scored.confidence.size

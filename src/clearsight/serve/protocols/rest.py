@@ -119,6 +119,8 @@ class Rest:
             tuple(item["label"] for item in one["predictions"]),
             tuple(item["score"] for item in one["predictions"]),
             one["accepted"],
+            tuple(one["labels"]) if "labels" in one else None,
+            one.get("rank"),
         )
 
 
@@ -137,6 +139,8 @@ def _result(request: Request, outcome: Prediction | BaseException) -> dict[str, 
     return {
         "predictions": [{"label": label, "score": float(score)} for label, score in pairs],
         "accepted": bool(outcome.accepted),
+        **({} if outcome.present is None else {"labels": list(outcome.present)}),
+        **({} if outcome.rank is None else {"rank": outcome.rank}),
     }
 
 
@@ -145,6 +149,7 @@ def _about(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "version": model.version,
+        "task": model.predictor.task,
         "classes": list(model.predictor.classes),
         "input": {"height": size.height, "width": size.width, "channels": size.channels},
     }
