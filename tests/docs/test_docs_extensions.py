@@ -9,10 +9,13 @@ import pytest
 from PIL import Image
 
 from clearsight.core.registry import camel
+from clearsight.testing.averaging_contract import AveragingContract
 from clearsight.testing.check_contract import CheckContract
 from clearsight.testing.metric_contract import MetricContract
+from clearsight.testing.optimizer_contract import OptimizerContract
 from clearsight.testing.reader_contract import ReaderContract
 from clearsight.testing.sampler_contract import SamplerContract
+from clearsight.testing.schedule_contract import ScheduleContract
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -76,20 +79,36 @@ def test_add_a_sampler(clause):
     SamplerContract().run(clause, block_of("add-a-sampler.md", "my_capped"))
 
 
+@pytest.mark.parametrize(
+    ("page", "contract", "stem"),
+    [
+        ("add-an-optimizer.md", OptimizerContract(), "my_heavy_ball"),
+        ("add-a-schedule.md", ScheduleContract(), "my_trapezoid"),
+        ("add-an-averaging.md", AveragingContract(), "my_tail"),
+    ],
+)
+def test_add_a_part_of_training(page, contract, stem):
+    for clause in contract.clauses():
+        contract.run(clause, block_of(page, stem))
+
+
 PAGES = sorted(path.name for path in (ROOT / "docs/how-to").glob("add-a*.md"))
 
 
 def test_there_is_a_page_for_every_kind():
     kinds = {page.removeprefix("add-").removesuffix(".md").split("-", 1)[1] for page in PAGES}
     assert kinds == {
+        "averaging",
         "check",
         "engine",
         "loss",
         "metric",
         "model-family",
+        "optimizer",
         "protocol",
         "reader",
         "sampler",
+        "schedule",
     }
 
 

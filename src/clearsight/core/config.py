@@ -57,7 +57,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     """Return `values` with dotted `a.b=value` settings applied; the input is not modified.
 
-    A value is read as JSON where that succeeds (numbers, true, null, lists), else as text.
+    A value is read as JSON where that succeeds (numbers, true, null, lists), else as text. Text for
+    what is a group elsewhere is the group's `name`: `loss=focal` with `loss.options.gamma=1`.
 
     Raises:
         ConfigError: a setting without "=" or with an empty name.
@@ -65,6 +66,8 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     Example:
         >>> override({"a": {"b": 1}}, ["a.b=2", "c=x"])
         {'a': {'b': 2}, 'c': 'x'}
+        >>> override({}, ["loss.options.gamma=1", "loss=focal"])
+        {'loss': {'options': {'gamma': 1}, 'name': 'focal'}}
     """
     result: dict[str, Any] = json.loads(json.dumps(values))
     for setting in settings:
@@ -74,10 +77,14 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
             raise ConfigError(f"--set takes name=value, for example seed=1; got {setting!r}.")
         inner = result
         for part in path[:-1]:
+            if isinstance(inner.get(part), str):
+                inner[part] = {"name": inner[part]}
             inner = inner.setdefault(part, {})
             if not isinstance(inner, dict):
                 raise ConfigError(f"--set {setting}: {part!r} is a value, not a group.")
-        inner[path[-1]] = _value(text)
+        last, value = path[-1], _value(text)
+        named = isinstance(inner.get(last), dict) and isinstance(value, str)
+        inner[last] = {**inner[last], "name": value} if named else value
     return result
 
 

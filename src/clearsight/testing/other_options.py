@@ -14,7 +14,7 @@ def other_options(config: type[Config]) -> dict[str, Config]:
     """Return, by option, the default configuration with another allowed value for that option.
 
     Args:
-        config: numbers, booleans and choices among words are understood.
+        config: numbers, booleans, tuples of them and choices among words are understood.
 
     Raises:
         ValueError: no other value could be found for an option.
@@ -43,5 +43,7 @@ def _candidates(default: Any, annotation: Any) -> Iterator[Any]:
         yield from (default + 1, default - 1)
     elif isinstance(default, float):
         yield from (default / 2, default + 0.5) if default else (0.25, 1.0)
+    elif isinstance(default, tuple) and default:
+        yield from ((other, *default[1:]) for other in _candidates(default[0], annotation))
     else:
         yield from (choice for choice in get_args(annotation) if choice != default)

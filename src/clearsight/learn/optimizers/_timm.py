@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,7 +28,7 @@ class TimmOptimizer:
         options: its own options, without rate and weight decay.
 
     Raises:
-        UnknownKeyError: timm has none of this name.
+        UnknownKeyError: timm has none of this name; the message names those that are close.
         ConfigError: an option that it lacks or refuses, or an optimizer whose state cannot be
             written to a checkpoint and restored.
 
@@ -37,8 +38,8 @@ class TimmOptimizer:
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         if name not in list_optimizers():
-            known = [PREFIX + other for other in list_optimizers()]
-            raise UnknownKeyError("optimizer", PREFIX + name, known)
+            close = difflib.get_close_matches(name, list_optimizers(), n=8, cutoff=0.3)
+            raise UnknownKeyError("optimizer", PREFIX + name, [PREFIX + other for other in close])
         self.name, self.options = name, dict(options)
         try:
             signature = inspect.signature(get_optimizer_class(name, bind_defaults=False))

@@ -7,7 +7,7 @@ import statistics
 import time
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clearsight.learn.family import Job
 from clearsight.learn.optimizers import OPTIMIZERS
@@ -38,10 +38,16 @@ def seconds_per_pass(
     for _ in range(WARM_UP_STEPS + TIMED_STEPS):
         began = time.monotonic()
         with device.precision():
-            loss = nn.functional.cross_entropy(trial(device.pixels(images)).float(), labels)
+            loss = _loss(trial(device.pixels(images)).float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizers.step(1.0)
         float(loss.detach())
         durations_s.append(time.monotonic() - began)
     steps = max(1, len(job.train_labels) // len(images))
     return statistics.median(durations_s[WARM_UP_STEPS:]) * steps
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    if labels.ndim == 2:
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels.float())
+    return nn.functional.cross_entropy(logits, labels)

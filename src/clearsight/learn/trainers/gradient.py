@@ -404,7 +404,7 @@ class _Training:
             "curve": self.curve,
             "best": self.best_entry,
             "plan": [decision.model_dump() for decision in self.plan.decisions],
-            "changes": [change.model_dump() for change in self.plan.changes],
+            "adjusted": [change.model_dump() for change in self.plan.changes],
             "learning_rate": self.pipeline.lr * self.plan.rate(self.step),
             "attempts": self.plan.attempt + 1,
             "device": self.device.name,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from clearsight.core.errors import ConfigError
+from clearsight.core.errors import ConfigError, UnknownKeyError
 from clearsight.core.nouns import Task
 from clearsight.core.registry import Registry
 from clearsight.learn.augment import AUGMENTS, Chain, build_augment
@@ -23,6 +23,11 @@ from clearsight.learn.schedules import SCHEDULES, Schedule
 from clearsight.learn.training import Choice, Training
 
 TIMM = "timm:"
+TASK_LOSSES: dict[Task, str] = {
+    "multi-label": "binary-cross-entropy",
+    "ordinal": "ranked-probability",
+}
+"""What families' own loss gives way to where labels are of another kind."""
 MAY_BE_NONE = ("averaging", "mix")
 SIMPLE = {"schedule": SCHEDULES, "averaging": AVERAGES, "mix": MIXES, "sampler": SAMPLERS}
 
@@ -104,6 +109,8 @@ def resolve(recipe: Recipe, job: Job) -> Pipeline:
         ConfigError: an option that the chosen one lacks, or a wrong value.
     """
     defaults = {name: getattr(recipe, name) for name in Training.model_fields}
+    if job.task in TASK_LOSSES:
+        defaults["loss"] = TASK_LOSSES[job.task]
     decided = Training.parse(defaults | job.training.given())
     told: dict[str, Any] = decided.model_dump(mode="json")
     build = _Builder(job.task, told)
@@ -178,6 +185,9 @@ class _Builder:
     def optimizer(self, choice: Choice | None) -> Optimizer:
         assert choice is not None
         if not choice.name.startswith(TIMM):
+            if choice.name not in OPTIMIZERS.keys():  # noqa: SIM118 - a registry is no mapping
+                known = [*OPTIMIZERS.keys(), "timm:NAME"]
+                raise UnknownKeyError("optimizer", choice.name, known)
             made: Optimizer = self.one("optimizer", OPTIMIZERS, choice)
             return made
         from clearsight.learn.optimizers._timm import TimmOptimizer

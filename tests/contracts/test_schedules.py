@@ -1,0 +1,6 @@
+from clearsight.testing.contract import suite
+from clearsight.testing.schedule_contract import ScheduleContract
+
+
+class TestSchedules(suite(ScheduleContract())):
+    pass
