@@ -19,7 +19,7 @@ from clearsight.core.files import new_folder, read_json, storage_errors, write_j
 from clearsight.core.nouns import ImagesNHWC, Preprocessing, Scores
 from clearsight.learn.bundle_writer import safetensors_bytes
 from clearsight.learn.choose import Candidate
-from clearsight.learn.contest import Contest, Trained, build_family
+from clearsight.learn.contest import Contest, Trained, build_family, unlearnt
 from clearsight.learn.family import OnnxRunner
 
 CHECKED_PICTURES = 64
@@ -139,6 +139,8 @@ def found(folder: Path, candidate: Candidate, contest: Contest) -> Trained:
             figures=facts["figures"],
             quarantined=(*train.quarantined, *val.quarantined),
             seconds=facts["seconds"],
+            unlearnt=unlearnt(train, contest.facts.classes),
+            balanced=contest.remedy is not None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{folder} is damaged: {error}. Remove it to train it again.") from error

@@ -91,10 +91,14 @@ class Race:
         numbered = list(enumerate(candidates))
         too_slow = False
         for number, one in numbered:
-            if one.key == "classical":
-                too_slow = too_slow or not self._fits(number, one)
+            if one.key == "classical" and not too_slow:
+                began = time.monotonic()
+                too_slow = not self._fits(number, one)
                 if not too_slow:
                     self._finish(number, one)
+                    too_slow = time.monotonic() - began > one.share_of_time * self._whole_s
+            elif one.key == "classical":
+                self._drop(one, "a quicker one of its kind took all the time for both")
         self._wait_for(loading)
         for number, one in numbered:
             if one.key != "classical" and not one.grows and self._time_for(one):

@@ -23,10 +23,10 @@ FIXED = frozenset({"name", "backbone", "pretrained", "side", "max_epochs", "memo
 """Options that name the network, or trade quality for time or memory: the user's to decide."""
 SPREAD = 4.0
 """A rate is varied from its default divided by this to its default times this."""
-WIDEST_SHARE = 0.3
-LEARNING_RATE = {"compact": 0.03, "textbook": 1e-3, "timm": 1e-3}
-"""Where `training.lr` is varied around; a family that is not named here: around 1e-3."""
-WEIGHT_DECAY = 0.02
+WIDEST_SHARE, WIDEST_DECAY = 0.3, 0.05
+RECIPES = {"compact": (0.03, 0.01, 0.1), "textbook": (1e-3, 0.0, 0.0), "timm": (1e-3, 0.02, 0.1)}
+"""Peak rate, weight decay and label smoothing of families as they are by default."""
+OTHER_RECIPE = (1e-3, 0.01, 0.0)
 OWN = "own"
 """The family's own choice: nothing is set."""
 
@@ -132,7 +132,7 @@ def derive_space(models: Iterable[str], base: TrainSettings, facts: Facts) -> Sp
         taken = decided | {f"family.{name}" for name in candidate.config}
         found = [*_own(candidate, facts), *_derived(type(family.config).model_fields)]
         if family.capabilities.gradients:
-            found += _training(candidate.key, facts)
+            found += _training(candidate.key, base, facts)
         axes[model] = tuple(axis for axis in _once(found) if not _touches(axis, taken))
     return Space(axes)
 
@@ -177,12 +177,17 @@ def _axis(name: str, info: FieldInfo) -> Axis | None:
     return None
 
 
-def _training(key: str, facts: Facts) -> list[Axis]:
+def _training(key: str, base: TrainSettings, facts: Facts) -> list[Axis]:
     """Return what is varied of the options that gradient families share."""
     from clearsight.learn.augment import AUGMENTS
     from clearsight.learn.averaging import AVERAGES
     from clearsight.learn.mixes import MIXES
+    from clearsight.learn.optimizers import OPTIMIZERS
 
+    rate, decay, smoothing = RECIPES.get(key, OTHER_RECIPE)
+    optimizer = base.training.optimizer
+    if optimizer is not None and optimizer.name in OPTIMIZERS.keys():  # noqa: SIM118
+        rate = OPTIMIZERS.load(optimizer.name).lr
     own: dict[str, Values] = {OWN: {}}
     strong = ("trivial-augment", "rand-augment", "augmix", "random-erasing")
     known, mixes, averages = AUGMENTS.keys(), MIXES.keys(), AVERAGES.keys()
@@ -190,16 +195,16 @@ def _training(key: str, facts: Facts) -> list[Axis]:
     mix: dict[str, Values] = {key: {"training.mix": key} for key in mixes}
     averaging: dict[str, Values] = {key: {"training.averaging": key} for key in averages}
     found = [
-        _rate("training.lr", LEARNING_RATE.get(key, 1e-3)),
-        _rate("training.weight_decay", WEIGHT_DECAY),
+        _rate("training.lr", rate),
+        _rate("training.weight_decay", decay),
         _choice("training.augment", own | augment, OWN),
         _choice("training.mix", own | mix, OWN),
         _choice("training.averaging", own | averaging, OWN),
     ]
     if facts.task == "single-label":
         loss = {"training.loss.name": "cross-entropy"}
-        smoothing = "training.loss.options.smoothing"
-        found.append(Axis(smoothing, None, 0.0, WIDEST_SHARE, default=0.1, also=loss))
+        name = "training.loss.options.smoothing"
+        found.append(Axis(name, None, 0.0, WIDEST_SHARE, default=smoothing, also=loss))
     return found
 
 
@@ -237,6 +242,8 @@ def _choice(name: str, choices: dict[str, Values], default: str) -> Axis:
 
 
 def _rate(name: str, default: float) -> Axis:
+    if not default:
+        return Axis(name, None, 0.0, WIDEST_DECAY, default=0.0)
     return Axis(name, None, default / SPREAD, default * SPREAD, log=True, default=default)
 
 

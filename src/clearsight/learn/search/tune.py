@@ -180,8 +180,9 @@ class _Tuning:
             )
         settings = TrainSettings.parse(best.about["settings"])
         write_json(self.out / "best.json", _as_config(settings))
+        importances = self.study.importances()
         result = self._conclude(best, settings)
-        return self._told(best, settings, result)
+        return self._told(best, settings, result, importances)
 
     def _go_on(self) -> bool:
         trials = self.study.trials()
@@ -289,7 +290,13 @@ class _Tuning:
         told = {"study": {"trial": best.number, "trials": self.study.ended()}}
         return conclude(folder, record, self.dataset, ground, chosen, self.started, told)
 
-    def _told(self, best: Told, settings: TrainSettings, result: TrainResult) -> TuneResult:
+    def _told(
+        self,
+        best: Told,
+        settings: TrainSettings,
+        result: TrainResult,
+        importances: dict[str, float],
+    ) -> TuneResult:
         outcome = {
             "study": str(self.out),
             "run": str(result.run),
@@ -298,7 +305,7 @@ class _Tuning:
             "evaluate": result.evaluation,
             "best": {**best.to_json(), "settings": settings.model_dump(mode="json")},
             "trials": [told.to_json() for told in self.study.trials() if told.state != "waiting"],
-            "importances": self.study.importances(),
+            "importances": importances,
             "space": self.space.to_json(),
         }
         done = self.record.model_copy(update={"state": "done", "outcome": outcome})
