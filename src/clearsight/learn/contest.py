@@ -13,21 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearsight.core.bundle import Bundle
-from clearsight.core.calibration import fit_temperature, softmax
+from clearsight.core.calibration import fit_temperature, probabilities
 from clearsight.core.errors import ConfigError, DataError, UnknownKeyError
-from clearsight.core.nouns import Predictor, Preprocessing, Scores
+from clearsight.core.nouns import Predictor, Preprocessing, Scores, Task
 from clearsight.core.progress import Progress
 from clearsight.data.cache import PixelCache, build_cache
 from clearsight.data.dataset import Quarantined
 from clearsight.learn.choose import Candidate, shortlist
 from clearsight.learn.classical_names import classical_config, classical_names
 from clearsight.learn.family import FAMILIES, Budget, Facts, Family, Fitted, Job, OpenModel
+from clearsight.learn.imbalance import Remedy, find_remedy
 from clearsight.learn.inputs import Parts
 from clearsight.learn.settings import TrainSettings
 from clearsight.learn.training import Training
 
 Report = Callable[[float, float], None]
-Judge = Callable[[Scores, NDArray[np.int64], tuple[str, ...]], dict[str, Any]]
+Judge = Callable[[Scores, NDArray[np.int64], tuple[str, ...], Task], dict[str, Any]]
 
 
 def ignore(done: float, accuracy: float) -> None:
@@ -41,7 +42,7 @@ class Seams:
     Args:
         open_model: opens ONNX bytes for inference.
         predictors: by engine name, opens a Bundle; the parity gate asks every one of them.
-        judge: calibrated probabilities, labels, class names -> JSON-ready figures.
+        judge: calibrated probabilities, labels, class names, task -> JSON-ready figures.
         card: manifest facts -> the text of card.md.
     """
 
@@ -66,6 +67,8 @@ class Trained:
         figures: the judge's, on them.
         quarantined: pictures of both parts that turned out damaged when they were decoded.
         seconds: wall clock of decoding and training.
+        unlearnt: classes of which no training picture could be read.
+        balanced: whether candidates are ranked by balanced accuracy.
     """
 
     candidate: Candidate
@@ -78,11 +81,14 @@ class Trained:
     figures: dict[str, Any]
     quarantined: tuple[Quarantined, ...]
     seconds: float
+    unlearnt: tuple[str, ...] = ()
+    balanced: bool = False
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Better is larger: validation accuracy, then log-loss."""
-        return (self.figures["accuracy"], -self.figures["log_loss"])
+        """Better is larger: validation accuracy (see `balanced`), then log-loss."""
+        accuracy = "balanced_accuracy" if self.balanced else "accuracy"
+        return (self.figures[accuracy], -self.figures["log_loss"])
 
 
 @dataclass(frozen=True)
@@ -133,13 +139,18 @@ class Contest:
             open_model=self.seams.open_model,
             progress=self.progress,
             task=self.facts.task,
-            training=self.settings.training,
+            training=self._training(family),
             report=report,
         )
         fitted = family.fit(job)
         self._warn_if_cut_short(fitted)
         logits = fitted.logits(np.asarray(val.images))
-        temperature = fit_temperature(logits, val.labels)
+        if self.remedy is None:
+            temperature = fit_temperature(logits, val.labels, job.task)
+        else:
+            fitted, logits, temperature = self.remedy.apply(
+                fitted, logits, val.labels, job.training, self.progress
+            )
         return Trained(
             candidate=candidate,
             family=family,
@@ -148,10 +159,25 @@ class Contest:
             val=val,
             val_logits=logits,
             temperature=temperature,
-            figures=self.seams.judge(softmax(logits, temperature), val.labels, self.facts.classes),
+            figures=self.seams.judge(
+                probabilities(logits, temperature, job.task), val.labels, job.classes, job.task
+            ),
             quarantined=(*train.quarantined, *val.quarantined),
             seconds=time.monotonic() - began,
+            unlearnt=unlearnt(train, self.facts.classes),
+            balanced=self.remedy is not None,
         )
+
+    @property
+    def remedy(self) -> Remedy | None:
+        """What is done about uneven classes, if anything."""
+        return find_remedy(self.facts, self.settings.imbalance)
+
+    def _training(self, family: Family) -> Training:
+        asked = self.settings.training
+        if self.remedy is None:
+            return asked
+        return self.remedy.training(asked, family.capabilities.gradients)
 
     def pixels(self, preprocessing: Preprocessing) -> tuple[PixelCache, PixelCache]:
         """Return the prepared training and validation pictures; prepared once for all."""
@@ -192,8 +218,25 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
     return _that_take(shortlist(facts, settings.time_s), settings.training, facts)
 
 
+def _that_learn(candidates: list[Candidate], facts: Facts) -> list[Candidate]:
+    """Return the candidates that learn such labels."""
+    able = [each for each in candidates if facts.task in FAMILIES.load(each.key).capabilities.tasks]
+    if not able:
+        others = [
+            key
+            for key in FAMILIES.keys()  # noqa: SIM118 - a registry is no mapping
+            if facts.task in FAMILIES.load(key).capabilities.tasks
+        ]
+        raise ConfigError(
+            f"{' and '.join(each.key for each in candidates)} cannot learn {facts.task} labels. "
+            f"Choose one of these with --model: {', '.join(others)}."
+        )
+    return able
+
+
 def _that_take(candidates: list[Candidate], training: Training, facts: Facts) -> list[Candidate]:
     """Return the candidates on which the options of training have an effect; check the options."""
+    candidates = _that_learn(candidates, facts)
     given = training.given()
     if not given:
         return candidates
@@ -208,6 +251,13 @@ def _that_take(candidates: list[Candidate], training: Training, facts: Facts) ->
 
     check_choices(training, facts)
     return able
+
+
+def unlearnt(train: PixelCache, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes of which no training picture could be read."""
+    several = train.labels.ndim == 2
+    counts = train.labels.sum(0) if several else np.bincount(train.labels, minlength=len(classes))
+    return tuple(name for name, count in zip(classes, counts, strict=True) if not count)
 
 
 def facts_for(candidate: Candidate, facts: Facts) -> Facts:
@@ -256,10 +306,10 @@ def finishing_s(time_s: float) -> float:
 
 
 def _check_usable(train_cache: PixelCache, val_cache: PixelCache, classes: tuple[str, ...]) -> None:
-    left = set(np.unique(train_cache.labels).tolist())
-    if len(left) < 2:
+    left = len(classes) - len(unlearnt(train_cache, classes))
+    if left < 2:
         raise DataError(
-            f"Training needs pictures of at least two classes; {len(left)} of the {len(classes)} "
+            f"Training needs pictures of at least two classes; {left} of the {len(classes)} "
             "classes have a readable one. Run 'clearsight check' to see every damaged file."
         )
     if len(val_cache.labels) == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,8 @@ class TrainSettings(Config):
             scale of an "ordinal" task).
         family: the chosen family's own configuration.
         training: how networks are trained; refused by families without gradient descent.
+        imbalance: what to do when the largest class is several times the smallest: "auto" aims
+            at the accuracy averaged over classes; "off" lets each picture count the same.
         split: how pictures without a part are divided.
     """
 
@@ -42,6 +44,7 @@ class TrainSettings(Config):
     task: Task | None = None
     family: dict[str, Any] = Field(default_factory=dict)
     training: Training = Training()
+    imbalance: Literal["auto", "off"] = "auto"
     split: SplitSettings = SplitSettings()
 
     @model_validator(mode="before")

@@ -73,6 +73,14 @@ class LossContract(Contract):
         for several, other in zip(_several(loss, right), _several(loss, wrong), strict=True):
             assert float(measure(logits, several)) < float(measure(logits, other))
 
+    def check_balances_claim(self, loss: Any) -> None:
+        """`balances` is claimed if and only if the class counts change the value."""
+        logits, labels = batches(loss)[0]
+        even, uneven = (
+            float(loss(loss.Config(), counts)(logits, labels, END)) for counts in (EVEN, UNEVEN)
+        )
+        assert loss.balances == (abs(even - uneven) > 1e-9)
+
     def check_every_option_counts(self, loss: Any) -> None:
         """Another value of any option gives another loss, early or late: none does nothing."""
         logits, labels = batches(loss)[0]
@@ -102,6 +110,7 @@ class LossContract(Contract):
             "check_one_class": _planted(against_others),
             "check_order_of_the_batch": _planted(lambda z, y: entropy(z[:3], y[:3])),
             "check_right_costs_less_than_wrong": _planted(lambda z, y: -entropy(z, y)),
+            "check_balances_claim": _planted(entropy, balances=True),
             "check_every_option_counts": _planted(entropy),
         }
 
@@ -146,12 +155,15 @@ def _assert_finite(measure: Any, logits: Tensor, labels: Tensor) -> None:
         assert bool(torch.isfinite(leaf.grad).all())
 
 
-def _planted(value: Callable[[Tensor, Tensor], Tensor]) -> type:
+def _planted(value: Callable[[Tensor, Tensor], Tensor], balances: bool = False) -> type:
+    claim = balances
+
     class Planted:
         """A loss with a defect. Source: none."""
 
         Config: ClassVar[type[Config]] = LOSSES.load("cross-entropy").Config
         tasks: ClassVar[tuple[Task, ...]] = ("single-label",)
+        balances: ClassVar[bool] = claim
         worked_example: ClassVar[Any] = LOSSES.load("cross-entropy").worked_example
 
         def __init__(self, config: Any, class_counts: Sequence[int]) -> None:

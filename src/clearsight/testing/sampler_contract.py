@@ -67,6 +67,13 @@ class SamplerContract(Contract):
         for half in np.array_split(labels[order(sampler, labels)], 2):
             assert {0, 2} <= set(half.tolist())
 
+    def check_balances_claim(self, sampler: Any) -> None:
+        """`balances` is claimed if and only if rare classes come oftener, at the end at least."""
+        labels = _labels()
+        shown = np.bincount(labels[order(sampler, labels, progress=1.0)], minlength=len(COUNTS))
+        assert sampler.balances == bool(shown[2] > COUNTS[2])
+        assert sampler.balances or shown.tolist() == list(COUNTS)
+
     def check_every_option_counts(self, sampler: Any) -> None:
         """Another value of any option gives other passes: none does nothing."""
         labels = _labels()
@@ -96,6 +103,7 @@ class SamplerContract(Contract):
             "check_leaves_its_input_alone": _planted(writing),
             "check_reaches_every_picture": _planted(lambda y, random: np.zeros_like(y)),
             "check_mixes_classes": _planted(lambda y, random: np.argsort(y)),
+            "check_balances_claim": _planted(lambda y, random: np.flatnonzero(y < 9) // 2),
             "check_every_option_counts": _planted(lambda y, random: np.arange(len(y)), Unused),
         }
 
@@ -126,6 +134,7 @@ def _planted(pass_of: Callable[[Labels, np.random.Generator], Labels], config: A
 
         Config: ClassVar[Any] = config
         tasks: ClassVar[tuple[Task, ...]] = ("single-label",)
+        balances: ClassVar[bool] = False
 
         def __init__(self, config: Any) -> None:
             self.config = config

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from clearsight.core.config import Config
 from clearsight.core.nouns import Task
 from clearsight.core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOSSES = Registry("clearsight.learn.losses", "loss", extra="train")
 
@@ -17,12 +18,14 @@ LOSSES = Registry("clearsight.learn.losses", "loss", extra="train")
 class Loss(Protocol):
     """What a file in this folder defines.
 
-    Class attributes: `Config`; `tasks`, which kinds of label it takes; `worked_example`:
-    (logits, labels, value by hand) for the default configuration and equal class counts.
+    Class attributes: `Config`; `tasks`, which kinds of label it takes; `balances`, whether it
+    favours classes with few pictures; `worked_example`: (logits, labels, value by hand) for the
+    default configuration and equal class counts.
     """
 
     Config: ClassVar[type[Config]]
     tasks: ClassVar[tuple[Task, ...]]
+    balances: ClassVar[bool]
     worked_example: ClassVar[tuple[Any, Any, float]]
 
     def __init__(self, config: Any, class_counts: Sequence[int]) -> None:

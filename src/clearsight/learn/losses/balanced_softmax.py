@@ -37,6 +37,7 @@ class BalancedSoftmax:
         """It has no options."""
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "ordinal")
+    balances: ClassVar[bool] = True
     worked_example: ClassVar[tuple[Any, Any, float]] = (
         [[0.0, math.log(3.0)], [math.log(3.0), 0.0]],
         [1, 1],

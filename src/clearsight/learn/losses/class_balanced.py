@@ -39,6 +39,7 @@ class ClassBalanced:
         beta: float = Field(default=0.9999, ge=0, lt=1)
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "ordinal")
+    balances: ClassVar[bool] = True
     worked_example: ClassVar[tuple[Any, Any, float]] = (
         [[0.0, math.log(3.0)], [math.log(3.0), 0.0]],
         [1, 1],

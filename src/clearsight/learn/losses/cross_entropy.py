@@ -36,6 +36,7 @@ class CrossEntropy:
         smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "ordinal")
+    balances: ClassVar[bool] = False
     worked_example: ClassVar[tuple[Any, Any, float]] = (
         [[0.0, math.log(3.0)], [math.log(3.0), 0.0]],
         [1, 1],

@@ -42,6 +42,7 @@ class Focal:
         gamma: float = Field(default=2.0, ge=0)
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "multi-label", "ordinal")
+    balances: ClassVar[bool] = False
     worked_example: ClassVar[tuple[Any, Any, float]] = (
         [[0.0, math.log(3.0)], [math.log(3.0), 0.0]],
         [1, 1],

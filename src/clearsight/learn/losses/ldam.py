@@ -47,6 +47,7 @@ class Ldam:
         beta: float = Field(default=0.9999, ge=0, lt=1)
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "ordinal")
+    balances: ClassVar[bool] = True
     worked_example: ClassVar[tuple[Any, Any, float]] = (
         [[0.0, math.log(3.0) + 1.0], [math.log(3.0), 1.0]],
         [1, 1],

@@ -42,6 +42,7 @@ class LogitAdjusted:
         smoothing: float = Field(default=0.0, ge=0, lt=1)
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "ordinal")
+    balances: ClassVar[bool] = True
     worked_example: ClassVar[tuple[Any, Any, float]] = (
         [[0.0, math.log(3.0)], [math.log(3.0), 0.0]],
         [1, 1],

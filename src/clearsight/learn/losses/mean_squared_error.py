@@ -41,6 +41,7 @@ class MeanSquaredError:
         of: Literal["probabilities", "logits"] = "probabilities"
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "multi-label", "ordinal")
+    balances: ClassVar[bool] = False
     worked_example: ClassVar[tuple[Any, Any, float]] = (
         [[0.0, math.log(3.0)], [math.log(3.0), 0.0]],
         [1, 1],

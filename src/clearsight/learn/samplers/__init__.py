@@ -17,11 +17,13 @@ SAMPLERS = Registry("clearsight.learn.samplers", "sampler", extra="train")
 class Sampler(Protocol):
     """What a file in this folder defines; constructed with its configuration.
 
-    Class attributes: `Config`; `tasks`, which kinds of label it takes.
+    Class attributes: `Config`; `tasks`, which kinds of label it takes; `balances`, whether it
+    shows classes with few pictures oftener than they occur.
     """
 
     Config: ClassVar[type[Config]]
     tasks: ClassVar[tuple[Task, ...]]
+    balances: ClassVar[bool]
 
     def __init__(self, config: Any) -> None:
         """Take the sampler's own options."""

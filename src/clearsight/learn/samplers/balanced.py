@@ -40,6 +40,7 @@ class Balanced:
         full_from: float = Field(default=0.0, ge=0, le=1)
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "ordinal")
+    balances: ClassVar[bool] = True
 
     def __init__(self, config: Balanced.Config) -> None:
         self.config = config

@@ -29,6 +29,7 @@ class Shuffle:
         """It has no options."""
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "multi-label", "ordinal")
+    balances: ClassVar[bool] = False
 
     def __init__(self, config: Shuffle.Config) -> None:
         self.config = config

@@ -36,6 +36,7 @@ class SquareRoot:
         power: float = Field(default=0.5, ge=0, le=1)
 
     tasks: ClassVar[tuple[Task, ...]] = ("single-label", "ordinal")
+    balances: ClassVar[bool] = True
 
     def __init__(self, config: SquareRoot.Config) -> None:
         self.config = config
