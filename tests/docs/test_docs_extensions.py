@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from clearsight.core.registry import camel
+from clearsight.testing.augment_contract import AugmentContract
 from clearsight.testing.averaging_contract import AveragingContract
 from clearsight.testing.check_contract import CheckContract
 from clearsight.testing.metric_contract import MetricContract
+from clearsight.testing.mix_contract import MixContract
 from clearsight.testing.optimizer_contract import OptimizerContract
 from clearsight.testing.reader_contract import ReaderContract
 from clearsight.testing.sampler_contract import SamplerContract
@@ -92,17 +94,29 @@ def test_add_a_part_of_training(page, contract, stem):
         contract.run(clause, block_of(page, stem))
 
 
+@pytest.mark.parametrize("clause", AugmentContract().clauses())
+def test_add_an_augmentation(clause):
+    AugmentContract().run(clause, block_of("add-an-augmentation.md", "my_blackout"))
+
+
+@pytest.mark.parametrize("clause", MixContract().clauses())
+def test_add_a_mix(clause):
+    MixContract().run(clause, block_of("add-a-mix.md", "my_halves"))
+
+
 PAGES = sorted(path.name for path in (ROOT / "docs/how-to").glob("add-a*.md"))
 
 
 def test_there_is_a_page_for_every_kind():
     kinds = {page.removeprefix("add-").removesuffix(".md").split("-", 1)[1] for page in PAGES}
     assert kinds == {
+        "augmentation",
         "averaging",
         "check",
         "engine",
         "loss",
         "metric",
+        "mix",
         "model-family",
         "optimizer",
         "protocol",
