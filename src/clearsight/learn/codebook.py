@@ -15,7 +15,7 @@ from clearsight.learn.features import extract, subsample
 
 SAMPLE_BYTES = 64 * 2**20
 SAMPLE_PICTURES = 2000
-SAMPLE_VECTORS = 50_000
+SAMPLE_VECTORS = 30_000
 FLAT = 0.25
 """Descriptors shorter than this (whole ones have length 1) come from flat regions."""
 SHARE_OF_TIME = 0.15

@@ -1,7 +1,4 @@
-"""Histograms of oriented gradients: one vector a picture.
-
-Source: Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005.
-"""
+"""Histograms of oriented gradients: one vector a picture."""
 
 from __future__ import annotations
 
@@ -28,6 +25,8 @@ class Hog:
 
     Numbers are ordered block row, block column, cell row, cell column, orientation; blocks
     overlap by one cell; with three channels a pixel's gradient is that of the strongest one.
+
+    Source: Dalal and Triggs 2005, "Histograms of Oriented Gradients for Human Detection".
     """
 
     class Config(BaseConfig):
