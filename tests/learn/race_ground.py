@@ -32,14 +32,14 @@ def pictures(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
-def onnx_of(pixel: float, noise: float) -> bytes:
-    """Return a model whose margin is `pixel` * (top left pixel) + `noise` * (the one below)."""
+def onnx_of(pixel: float, noise: float, place: int = 4) -> bytes:
+    """Return a model whose margin is `pixel` * (top left pixel) + `noise` * (one at `place`)."""
     graph = GraphBuilder()
     floats = graph.add("Cast", "images", to=1)
     flat = graph.add("Flatten", floats)
     weight = np.zeros((16, 2), np.float32)
     weight[0] = (-pixel / 100, pixel / 100)
-    weight[4] = (-noise / 100, noise / 100)
+    weight[place] = (-noise / 100, noise / 100)
     bias = np.array([1.25, -1.25], np.float32) * (pixel + noise)
     graph.add("Gemm", flat, graph.constant(weight), graph.constant(bias), output="logits")
     return graph.build(4, 4, 1, {"logits": [2]})
@@ -81,6 +81,7 @@ class Ground:
     parts: dict[str, Any]
     calls: list[tuple[str, str, float]] = field(default_factory=list)
     progress: Any = field(default_factory=Silent)
+    remedy: Any = None
 
     def train(self, candidate, budget, name, report=ignore):
         began = time.monotonic()
@@ -88,11 +89,11 @@ class Ground:
         plan = self.plans[candidate.key]
         if isinstance(plan, Exception):
             raise plan
-        pixel, noise, seconds = plan
+        pixel, noise, seconds, *place = plan
         if callable(seconds):
             seconds = seconds(len(self.parts["train"]))
         time.sleep(max(0.0, min(seconds, budget.remaining_s())))
-        model = onnx_of(pixel, noise)
+        model = onnx_of(pixel, noise, *place)
         fitted = Planted(model, self.seams.open_model(model))
         val = self.pixels(SIZE)[1]
         logits = fitted.logits(val.images)

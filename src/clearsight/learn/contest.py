@@ -186,6 +186,9 @@ class Contest:
             for part in ("train", "val")
         )
         _check_usable(train, val, self.facts.classes)
+        for name in unlearnt(train, self.facts.classes):
+            told = f"No training picture of {name} could be read: it cannot be recognised"
+            self.progress.say(told)
         return train, val
 
     def _warn_if_cut_short(self, fitted: Fitted) -> None:
@@ -206,6 +209,11 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
         ConfigError: the family's configuration is wrong, or is given without a family; or an
             option of training is wrong, or would do nothing.
     """
+    if settings.ensemble_cost > 1 and (settings.model != "auto" or settings.time_s is None):
+        raise ConfigError(
+            "ensemble_cost would do nothing: only --model auto with --time trains several "
+            "recognizers to join. Leave it out."
+        )
     if settings.model != "auto":
         candidate = named(settings.model, settings.family)
         build_family(candidate)
@@ -215,7 +223,10 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
             f"Options of a family ({', '.join(sorted(settings.family))}) need to know which: "
             "add --model NAME. With --model auto each family takes its own."
         )
-    return _that_take(shortlist(facts, settings.time_s), settings.training, facts)
+    found = shortlist(facts, settings.time_s)
+    if facts.task == "single-label" and not settings.training.given():
+        return found  # to look closer takes loading torch, which the race does beside other work
+    return _that_take(found, settings.training, facts)
 
 
 def _that_learn(candidates: list[Candidate], facts: Facts) -> list[Candidate]:

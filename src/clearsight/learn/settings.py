@@ -34,6 +34,9 @@ class TrainSettings(Config):
         training: how networks are trained; refused by families without gradient descent.
         imbalance: what to do when the largest class is several times the smallest: "auto" aims
             at the accuracy averaged over classes; "off" lets each picture count the same.
+        ensemble_cost: `auto` may join several of its recognizers into one where that is better on
+            validation by more than chance and takes at most so many times as long to answer as
+            the best alone; 1 is for never.
         split: how pictures without a part are divided.
     """
 
@@ -45,6 +48,7 @@ class TrainSettings(Config):
     family: dict[str, Any] = Field(default_factory=dict)
     training: Training = Training()
     imbalance: Literal["auto", "off"] = "auto"
+    ensemble_cost: float = Field(default=1.0, ge=1)
     split: SplitSettings = SplitSettings()
 
     @model_validator(mode="before")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clearsight.core.agreement import agreement
 from clearsight.core.bundle import WeightLicence
-from clearsight.core.calibration import softmax
+from clearsight.core.calibration import probabilities
 from clearsight.core.errors import GateError, StorageError
 from clearsight.core.files import new_folder, read_json, storage_errors, write_json
 from clearsight.core.nouns import ImagesNHWC, Preprocessing, Scores
@@ -76,9 +76,12 @@ def keep(folder: Path, trained: Trained, contest: Contest) -> Trained:
     fitted = trained.fitted
     model = fitted.onnx_model()
     runner = contest.seams.open_model(model)
-    wanted = softmax(trained.val_logits[:CHECKED_PICTURES], trained.temperature)
-    part = np.asarray(trained.val.images[:CHECKED_PICTURES])
-    seen = agreement(wanted, softmax(runner.run(part)["logits"], trained.temperature))
+    part, task = np.asarray(trained.val.images[:CHECKED_PICTURES]), contest.facts.task
+    wanted, got = (
+        probabilities(scores, trained.temperature, task)
+        for scores in (trained.val_logits[:CHECKED_PICTURES], runner.run(part)["logits"])
+    )
+    seen = agreement(wanted, got)
     if not seen.holds:
         raise GateError(
             f"{trained.candidate.key} exports another model than was trained (probabilities off "

@@ -18,6 +18,7 @@ from clearsight.learn.choose import Candidate
 from clearsight.learn.contest import Contest, Trained
 from clearsight.learn.family import Budget
 from clearsight.learn.inputs import cut
+from clearsight.learn.search.ensemble import ensemble
 from clearsight.learn.search.kept import found, keep
 from clearsight.learn.search.verdict import drop_worse, merits
 
@@ -109,7 +110,17 @@ class Race:
         if best is None:
             raise self._failure
         self.contest.progress.say(f"Chose {title(best.candidate)}", reason="best on validation")
-        return best
+        return self._joined(best)
+
+    def _joined(self, best: Trained) -> Trained:
+        """Return the best one, or an ensemble with it where the settings and validation say so."""
+        most = self.contest.settings.ensemble_cost
+        others = [each for each in self.finished if each is not best]
+        joined = ensemble(best, others, self.contest, most) if most > 1 else None
+        if joined is None:
+            return best
+        self.contest.progress.say("Joined an ensemble", reason=joined.candidate.reason)
+        return joined
 
     def told(self) -> dict[str, Any]:
         """Return what became of everybody, for the story; empty when there was no race."""
@@ -239,7 +250,7 @@ class Race:
         self.contest.progress.say(f"{title(one)} leaves the race", reason=reason)
 
     def _merits(self, trained: Trained) -> Any:
-        return merits(trained.val_logits, trained.val.labels)
+        return merits(trained.val_logits, trained.val.labels, trained.balanced)
 
     @property
     def _whole_s(self) -> float:

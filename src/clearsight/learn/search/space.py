@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from clearsight.learn.choose import Candidate
 from clearsight.learn.contest import build_family, named
 from clearsight.learn.family import Facts
+from clearsight.learn.imbalance import find_remedy
 from clearsight.learn.settings import TrainSettings
 
 FIXED = frozenset({"name", "backbone", "pretrained", "side", "max_epochs", "memory_bytes"})
@@ -201,7 +202,7 @@ def _training(key: str, base: TrainSettings, facts: Facts) -> list[Axis]:
         _choice("training.mix", own | mix, OWN),
         _choice("training.averaging", own | averaging, OWN),
     ]
-    if facts.task == "single-label":
+    if facts.task == "single-label" and find_remedy(facts, base.imbalance) is None:
         loss = {"training.loss.name": "cross-entropy"}
         name = "training.loss.options.smoothing"
         found.append(Axis(name, None, 0.0, WIDEST_SHARE, default=smoothing, also=loss))

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from clearsight.core.config import Config
-from clearsight.core.errors import DataError, StorageError, UsageError
+from clearsight.core.errors import ConfigError, DataError, StorageError, UsageError
 from clearsight.core.files import TEMPORARY_PREFIX, read_json, storage_errors
 from clearsight.core.progress import Progress
 from clearsight.data.dataset import Dataset
@@ -106,6 +106,8 @@ def begin_study(
     Raises:
         DataError: the data set cannot be used.
     """
+    if settings.ensemble_cost > 1:
+        raise ConfigError("ensemble_cost would do nothing in a study: it keeps one recognizer.")
     dataset = divide(data, settings)
     parts = affordable_parts(dataset, settings, progress)
     asked = tuple(models) or (() if settings.model == "auto" else (settings.model,))
