@@ -20,7 +20,8 @@ from clearsight.learn.augment import Augment, Chain
 from clearsight.learn.family import Job
 from clearsight.learn.mixes import Mix
 
-PICTURES, CHANGED_ROWS, MIXED_ROWS = 8, 3, 2
+PICTURES, MIXED_ROWS = 8, 2
+TIMES = ("the first time", "the second time", "the third time")
 TILE_PIXELS, GAP_PIXELS = 112, 8
 EVEN_SHARES = (0.25, 0.75)  # a mix is shown where both pictures can be seen
 DRAWS = 50
@@ -44,11 +45,11 @@ def write_sheet(job: Job, augment: Augment | None, mix: Mix | None) -> dict[str,
     plain = torch.from_numpy(np.array(job.train_images[numbers]))
     rows = [("as they are", plain)]
     changed = plain
-    for epoch in range(CHANGED_ROWS if augment is not None else 0):
+    for epoch, time in enumerate(TIMES if augment is not None else ()):
         assert augment is not None
         random = torch.Generator().manual_seed(derive_seed(job.seed, "sheet", epoch))
         changed = augment(plain, torch.from_numpy(numbers), epoch, random)
-        rows.append((f"in epoch {epoch + 1}", changed))
+        rows.append((time, changed))
     for number in range(MIXED_ROWS if mix is not None else 0):
         assert mix is not None
         rows.append(_mixed(changed, mix, job.seed, number))
@@ -87,7 +88,7 @@ def _mixed(images: Tensor, mix: Mix, seed: int, number: int) -> tuple[str, Tenso
         moved = bool((mixed.partners != torch.arange(len(images))).any())
         if low <= mixed.share <= high and (moved or len(images) == 1):
             break
-    return f"mixed, {100 * mixed.share:.0f} % their own", mixed.images_nhwc
+    return f"mixed, {100 * mixed.share:.0f} % own", mixed.images_nhwc
 
 
 def _steps(augment: Augment | None) -> list[Any]:

@@ -212,8 +212,8 @@ class _Jury:
             one, two = (self.classes[number] for number in swapped[0])
             return Verdict(False, f"{one!r} and {two!r} turn into each other when {how}")
         allowed = 2 * familiar >= asked
-        only = "" if allowed else "only "
-        return Verdict(allowed, f"{only}{familiar} of {asked} classes look alike when {how}")
+        count = f"{'' if allowed else 'only '}{familiar}" if familiar else "none"
+        return Verdict(allowed, f"{count} of {asked} classes look alike when {how}")
 
     def _moves(self, references: Tensor) -> NDArray[np.float64]:
         """Return the share of each class (row) that is taken for each (column)."""
