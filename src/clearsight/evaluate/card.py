@@ -8,6 +8,10 @@ from typing import Any
 
 CLASSES_NAMED = 50
 WEAKEST = 10
+EVEN = (
+    ", with every class counting alike: they are meant for classes that are equally likely, and "
+    "promise too much for a class that is rare."
+)
 JOINERS = "\u200c\u200d"
 """Invisible, but words and emoji are made with them."""
 
@@ -27,6 +31,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         _training(facts),
         _quality(facts.get("metrics", {})),
         _failures(facts.get("metrics", {})),
+        _imbalance(facts.get("story", {}).get("imbalance") or {}),
         _limits(facts),
     ]
     return "\n\n".join(part for part in sections if part) + "\n"
@@ -137,14 +142,61 @@ def _failures(metrics: Mapping[str, Any]) -> str:
     return text
 
 
+def _imbalance(told: Mapping[str, Any]) -> str:
+    """Return what was done about uneven classes, and what that brought on validation."""
+    if not told:
+        return ""
+    rarest: Mapping[str, Any] = told["rarest"]
+    named = ", ".join(
+        f"{_text(name)} ({count})"
+        for name, count in list(rarest["classes"].items())[:CLASSES_NAMED]
+    )
+    rows = [
+        ("recall, mean of the rarest classes", rarest["recall"], rarest["val"]),
+        ("balanced accuracy", told["balanced_accuracy"], told["n"]),
+        ("accuracy", told["accuracy"], told["n"]),
+    ]
+    lines = [
+        f"| {title} | {sides['before']:.3f} | {sides['after']:.3f} | {n} |"
+        for title, sides, n in rows
+    ]
+    return (
+        "## Uneven classes\n\n"
+        f"The largest class has {told['ratio']:.0f} times the training pictures of the smallest. "
+        f"Remedy: {remedy_text(told)}. On the validation part, without it (the same scores, "
+        "weighted by the training shares) and with it:\n\n"
+        "| figure | without | with | pictures |\n|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
+        f"Rarest classes, with their training pictures: {named}."
+    )
+
+
+def remedy_text(told: Mapping[str, Any]) -> str:
+    """Return in words what was done about uneven classes.
+
+    Args:
+        told: `story["imbalance"]`.
+
+    Example:
+        >>> remedy_text({"loss": "logit-adjusted", "sampler": None, "strength": 0.1})
+        'the loss logit-adjusted; 10 % of the training shares taken out of the scores'
+    """
+    done = [f"the {kind} {told[kind]}" for kind in ("loss", "sampler") if told[kind]]
+    if told["strength"]:
+        verb = "taken out of" if told["strength"] > 0 else "put into"
+        share = f"{100 * abs(told['strength']):.0f} % of the training shares"
+        done.append(f"{share} {verb} the scores")
+    return "; ".join(done) or "none, as validation agreed with none"
+
+
 def _limits(facts: Mapping[str, Any]) -> str:
+    even = (facts.get("story", {}).get("imbalance") or {}).get("even_classes")
     return (
         "## Limits\n\n"
         "- The figures hold for pictures that come about as the training pictures did. Measure "
         "again when camera, place, season or people change.\n"
         "- Disturbed, manipulated or attacked pictures were not tested.\n"
         f"- Scores are probabilities calibrated on the validation part "
-        f"(temperature {facts['temperature']:.3f}).\n"
+        f"(temperature {facts['temperature']:.3f}){EVEN if even else '.'}\n"
         "- Wrong labels in the data were learnt, and count as mistakes in the figures."
     )
 

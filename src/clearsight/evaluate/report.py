@@ -17,6 +17,7 @@ from markupsafe import Markup
 from clearsight.core.files import write_text
 from clearsight.core.version import __version__
 from clearsight.data.dataset import Dataset
+from clearsight.evaluate.card import remedy_text
 from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut
 from clearsight.evaluate.figures import METRICS, ClassScore, Figures, Measure
 from clearsight.evaluate.limits import limits
@@ -47,7 +48,7 @@ FACTS = (
     "versions",
     "sheet",
 )
-STORY = ("reason", "training", "curve", "augmentation")
+STORY = ("reason", "training", "curve", "augmentation", "imbalance")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def render_report(evaluation: Evaluation, about: Mapping[str, Any], dataset: Dat
             about=facts,
             story=story,
             curve=_curve(story),
+            imbalance=story["imbalance"],
+            remedy=remedy_text(story["imbalance"]) if story["imbalance"] else "",
             sheet=png_uri(facts["sheet"]) if facts["sheet"] else None,
             commands=_commands(facts),
             evaluation=evaluation,

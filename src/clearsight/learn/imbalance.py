@@ -154,6 +154,7 @@ class Remedy:
             "ratio": round(self.imbalance.ratio, 2),
             "effective_classes": round(self.imbalance.effective_classes, 2),
             "classes": len(self.classes),
+            "n": len(labels),
             "loss": training.loss.name if training.loss else None,
             "sampler": training.sampler.name if training.sampler else None,
             "strength": round(strength, 4),
@@ -175,8 +176,7 @@ class Remedy:
         sides = {"before": before, "after": after}
         return {
             "rarest": {
-                "classes": [self.classes[number] for number in rarest],
-                "train": int(sum(self.imbalance.counts[number] for number in rarest)),
+                "classes": {self.classes[n]: self.imbalance.counts[n] for n in rarest},
                 "val": int(held_out.sum()),
                 "recall": {
                     side: balanced_accuracy(scores[held_out], labels[held_out])
@@ -204,6 +204,24 @@ def find_remedy(facts: Facts, setting: str) -> Remedy | None:
     if setting == "off" or facts.task != "single-label" or not imbalance.strong:
         return None
     return Remedy(imbalance, facts.classes)
+
+
+def say_imbalance(facts: Facts, setting: str, progress: Progress) -> None:
+    """Tell what was found about the classes' sizes and what will be done, if it matters."""
+    imbalance = Imbalance(facts.class_counts)
+    if not imbalance.strong:
+        return
+    if find_remedy(facts, setting) is not None:
+        plan = "every class is to count alike"
+    elif setting == "off":
+        plan = "left as it is, as asked for"
+    else:
+        plan = f"left as it is: nothing is done about it for {facts.task} data"
+    progress.say(
+        f"Uneven classes: the largest has {imbalance.ratio:.0f} times the pictures of the smallest",
+        effective_classes=f"{imbalance.effective_classes:.1f} of {len(imbalance.counts)}",
+        plan=plan,
+    )
 
 
 def balances(training: Training) -> bool:
