@@ -12,8 +12,10 @@ SMALL_SIDE = 64
 """Pictures up to this side in pixels are what small networks are made for."""
 DETAIL_SIDE = 32
 """From this side on colour pictures hold enough for a backbone made for photos."""
-CLASSICAL_SHARE, UNDERDOG_SHARE = 0.1, 0.3
-"""Parts of the time for designed features, and for a backbone on pictures it was not made for."""
+CLASSICAL_SHARE, OUTSIDER_SHARE = 0.1, 0.05
+"""Parts of the time for designed features: on small pictures, and on photos beside a backbone."""
+BACKBONE_SHARE = 0.3
+"""Part of the time for a backbone on pictures smaller than it was made for."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,15 @@ def shortlist(facts: Facts, time_s: float | None = None) -> list[Candidate]:
     compact = Candidate("compact", reason=f"{size}: a small network from scratch")
     probe = Candidate(
         "probe",
-        share_of_time=UNDERDOG_SHARE if small else 1.0,
+        share_of_time=BACKBONE_SHARE if small else 1.0,
         reason=f"{size}: a pre-trained backbone may know more than they teach",
         grows=False,
     )
     if time_s is None:
         return [compact if small or not weights else probe]
     found = _classical(facts, f"{size}: needs little time and few pictures")
+    if weights and not small:
+        found = [replace(found[0], share_of_time=OUTSIDER_SHARE)]
     if weights:
         tuned = Candidate("timm", reason=f"{size}: the pre-trained backbone can be adapted to them")
         found += [probe, tuned]
