@@ -24,6 +24,7 @@ from clearsight.learn.contest import (
     find_candidates,
     finishing_s,
 )
+from clearsight.learn.imbalance import say_imbalance
 from clearsight.learn.inputs import Parts, affordable_parts, cut, find_facts
 from clearsight.learn.run_folder import RunFolder, RunRecord, check_same_data
 from clearsight.learn.search.race import Race
@@ -87,6 +88,7 @@ def train(
     settings = record.settings
     _say_found(dataset, progress)
     facts = find_facts(parts, settings)
+    say_imbalance(facts, settings.imbalance, progress)
     candidates = find_candidates(settings, facts)
     folder.begin(record)
     folder.write_splits(dataset)
@@ -276,6 +278,7 @@ def _learnt(
             "reason": best.candidate.reason,
             "training": duration_text(best.seconds),
             **told,
+            **({"unlearnt": list(best.unlearnt)} if best.unlearnt else {}),
         },
         counts=_counts(dataset),
     )
