@@ -35,15 +35,23 @@ class Lines:
         print(f"say {event} {fields}", flush=True)
 
 
+class Quiet(Lines):
+    def advance(self, amount, note=""):
+        pass
+
+    def say(self, event, **fields):
+        pass
+
+
 def make_job(work, budget, progress):
     size = Preprocessing(height=24, width=24, channels=1)
     train, val = toy_pictures(size, 20, seed=1), toy_pictures(size, 10, seed=2)
     return Job(*train, *val, CLASSES, size, 3, budget, work, lambda model: None, progress)
 
 
-def make_network(job):
+def make_network(job, width=16):
     torch.manual_seed(job.seed)
-    network = CompactNetwork(1, 3, stem_stride=2, widths=[16, 16], residuals=1, mirrored=True)
+    network = CompactNetwork(1, 3, stem_stride=2, widths=[width] * 2, residuals=1, mirrored=True)
     network.whiten(job.train_images)
     return network
 

@@ -6,12 +6,14 @@ import gradient_worker
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
-from clearsight.core.errors import ClearsightError, ConfigError
+from clearsight.core.errors import ClearsightError, UnknownKeyError
 from clearsight.learn.family import Budget
 from clearsight.learn.optimizers import OPTIMIZERS
 from clearsight.learn.optimizers.muon import orthogonalised
+from clearsight.learn.trainers import _clock
 from clearsight.learn.trainers._plan import Plan
 from clearsight.learn.trainers._validation import flat, worth_keeping
 from clearsight.learn.trainers.gradient import Recipe, train_network
@@ -59,7 +61,7 @@ def test_orthogonalised_evens_out_singular_values():
 @pytest.mark.parametrize("name", OPTIMIZERS.keys())
 def test_every_optimizer_learns(tmp_path, name):
     job = _job(tmp_path, epochs=50)
-    lr = {"sgd": 0.1, "lion": 0.001}.get(name, 0.02)
+    lr = {"sgd": 0.1, "lion": 0.01}.get(name, 0.02)
     recipe = Recipe(lr=lr, optimizer=name, batch_size=16)
     story = train_network(gradient_worker.make_network(job), job, recipe)
     assert story["best"]["val_accuracy"] >= 0.9
@@ -101,36 +103,97 @@ def test_a_plateau_ends_a_long_budget(tmp_path):
 
 
 class _Explodes(nn.Module):
-    """A network whose scores are no numbers above a learning rate (below a number of calls)."""
+    """A network whose scores are no numbers in given calls, or in every one after them."""
 
-    def __init__(self, calls):
+    def __init__(self, calls=(), after=10**9):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(3))
-        self.calls = calls
+        self.last = nn.Identity()
+        self.calls, self.after, self.call = calls, after, 0
 
     def forward(self, pixels):
-        if self.training:
-            self.calls -= 1
-        broken = float("nan") if self.calls == 0 or self.calls < -999 else 1.0
-        return pixels.mean((1, 2, 3))[:, None] * self.scale * broken
+        self.call += self.training
+        broken = self.training and (self.call in self.calls or self.call > self.after)
+        scores = pixels.mean((1, 2, 3))[:, None] * self.scale
+        return self.last(scores * (float("nan") if broken else 1.0))
 
 
 def test_divergence_restarts_at_half_the_rate_and_says_so(tmp_path, capsys):
     job = _job(tmp_path, epochs=3)
-    story = train_network(_Explodes(4), job, Recipe(lr=0.01, batch_size=16))
+    story = train_network(_Explodes({4, 5}), job, Recipe(lr=0.01, batch_size=16))
     assert story["attempts"] == 2
     assert story["learning_rate"] == pytest.approx(0.005)
-    assert "diverged" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "diverged" in told
+    assert "layer 'last' (Identity)" in told
 
 
-def test_endless_divergence_is_an_error(tmp_path):
-    with pytest.raises(ClearsightError, match="diverged 3 times"):
-        train_network(_Explodes(-1000), _job(tmp_path, epochs=3), Recipe(lr=0.01, batch_size=16))
+def test_no_number_before_the_first_step_is_an_error_at_once(tmp_path):
+    with pytest.raises(ClearsightError, match="another learning rate would not help"):
+        train_network(_Explodes(after=0), _job(tmp_path, epochs=3), Recipe(lr=0.01, batch_size=16))
+
+
+def test_broken_initial_weights_are_named(tmp_path):
+    network = _Explodes()
+    nn.init.constant_(network.scale, float("inf"))
+    with pytest.raises(ClearsightError, match="the weights 'scale' are not finite"):
+        train_network(network, _job(tmp_path, epochs=3), Recipe(lr=0.01, batch_size=16))
+
+
+class _Cliff(nn.Module):
+    """A network that is fine until its weight has gone too far; `rate` is in its way."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+
+    def forward(self, pixels):
+        far = self.weight.abs().max() > 1.0
+        return pixels.mean((1, 2, 3))[:, None] / 255 * self.weight / (0.0 if far else 1.0)
+
+
+def _cliff(work, **more):
+    recipe = Recipe(lr=2.0, optimizer="lion", schedule="constant", batch_size=16, **more)
+    job = _job(work, epochs=8)
+    job.train_labels = np.zeros_like(job.train_labels)  # one way to go, straight to the cliff
+    return train_network(_Cliff(), job, recipe)
+
+
+@pytest.fixture
+def _checkpoint_every_step(monkeypatch):
+    monkeypatch.setattr(_clock, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(_clock, "CHECKPOINT_COST", 1e9)
+
+
+@pytest.mark.usefixtures("_checkpoint_every_step")
+def test_endless_divergence_keeps_the_last_good_checkpoint_and_resumes_slower(tmp_path):
+    with pytest.raises(ClearsightError, match="diverged 3 times") as caught:
+        _cliff(tmp_path)
+    told = str(caught.value)
+    for part in ("last at step", "pass", "batch", "learning rate 0.5", "--resume", "training.lr"):
+        assert part in told
+    (kept,) = [path for path in tmp_path.glob("step-*.safetensors") if str(path) in told]
+    assert float(load_file(kept)["network/weight"].abs().max()) <= 1.0  # before the cliff
+    with pytest.raises(ClearsightError, match=r"peak 0\.25"):  # resumed, half the rate again
+        _cliff(tmp_path)
+
+
+def test_a_clipped_gradient_that_is_no_number_is_noticed_before_the_step(tmp_path):
+    class Steep(_Explodes):
+        def forward(self, pixels):
+            if self.training:
+                self.call += 1
+                if self.call == 3:
+                    self.scale.register_hook(lambda gradient: gradient * float("inf"))
+            return pixels.mean((1, 2, 3))[:, None] * self.scale
+
+    with pytest.raises(ClearsightError, match="gradient of 'scale'"):
+        train_network(Steep(), _job(tmp_path, epochs=3), Recipe(lr=0.01, batch_size=16, clip=1.0))
 
 
 def test_an_unknown_optimizer_names_its_neighbours(tmp_path):
-    with pytest.raises(ConfigError, match="adamw"):
-        train_network(_Explodes(0), _job(tmp_path, epochs=1), Recipe(lr=1.0, optimizer="adamm"))
+    with pytest.raises(UnknownKeyError, match="adamw"):
+        train_network(_Explodes(), _job(tmp_path, epochs=1), Recipe(lr=1.0, optimizer="adamm"))
 
 
 def test_torch_is_left_as_it_was(tmp_path):
@@ -140,7 +203,7 @@ def test_torch_is_left_as_it_was(tmp_path):
     job = _job(tmp_path, epochs=1)
     state = torch.get_rng_state()
     torch.set_rng_state(state)
-    train_network(_Explodes(-1), job, Recipe(lr=0.01, batch_size=16))
+    train_network(_Explodes(), job, Recipe(lr=0.01, batch_size=16))
     assert torch.equal(torch.rand(1), expected)
     assert not torch.are_deterministic_algorithms_enabled()
 

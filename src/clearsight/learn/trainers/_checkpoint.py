@@ -75,10 +75,11 @@ def read_checkpoint(folder: Path, identity: str) -> tuple[Checkpoint | None, lis
     return None, damaged
 
 
-def remove_checkpoints(folder: Path) -> None:
-    """Remove every checkpoint in a folder."""
-    for _, path in _found(folder):
-        path.unlink(missing_ok=True)
+def remove_checkpoints(folder: Path, since: int = 0) -> None:
+    """Remove the checkpoints in a folder that were written after `since` steps or more."""
+    for step, path in _found(folder):
+        if step >= since:
+            path.unlink(missing_ok=True)
 
 
 def _metadata(content: bytes) -> dict[str, str]:

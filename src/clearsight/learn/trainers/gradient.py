@@ -214,7 +214,7 @@ class _Training:
             )
 
     def _summed(self, batch: Batch, parts: int, progress: float) -> float:
-        torch.manual_seed(derive_seed(self.job.seed, "step", self.plan.attempt, self.step))
+        self.device.seed(derive_seed(self.job.seed, "step", self.plan.attempt, self.step))
         self.network.train()
         total = 0.0
         for part in batch.parts(parts):
@@ -304,6 +304,7 @@ class _Training:
             )
         if self.plan.attempt + 1 >= ATTEMPTS:
             self.plan.stop()
+            remove_checkpoints(self.job.work, self.step)  # the failed step began with that one
             raise ClearsightError(self._given_up(reason))
         self.job.progress.say(
             "training diverged; starting again at half the learning rate",
@@ -317,7 +318,7 @@ class _Training:
     def _cause(self) -> str:
         step = min(self.step, self.plan.total - 1)
         progress = self.plan.progress(step)
-        torch.manual_seed(derive_seed(self.job.seed, "step", self.plan.attempt, step))
+        self.device.seed(derive_seed(self.job.seed, "step", self.plan.attempt, step))
         batch = self.batches.at(step, self.plan)
         self.network.train()
         self.optimizers.drop_gradients()
