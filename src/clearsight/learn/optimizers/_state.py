@@ -74,8 +74,8 @@ def restore(
         number, weight_name, key = name.split("/")
         steppers[int(number)].state[named[weight_name]][key] = scalar
     for name, values in scalars["groups"].items():
-        number, position = (int(part) for part in name.split("/"))
-        steppers[number].param_groups[position].update(values)
+        number, position = name.split("/")
+        steppers[int(number)].param_groups[int(position)].update(values)
 
 
 def _like(value: Tensor, weight: Tensor) -> Tensor:

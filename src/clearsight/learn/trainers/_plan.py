@@ -87,7 +87,7 @@ class Plan:
 
     def splits(self, step: int) -> int:
         """Return into how many parts memory has forced the batch of a step, a power of two."""
-        return 2 ** self._count("split", step)
+        return 1 << self._count("split", step)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step in parts of what was asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import nn
@@ -192,7 +192,7 @@ class _Builder:
             return made
         from clearsight.learn.optimizers._timm import TimmOptimizer
 
-        return TimmOptimizer(choice.name.removeprefix(TIMM), choice.options)
+        return cast("Optimizer", TimmOptimizer(choice.name.removeprefix(TIMM), choice.options))
 
     def _made(self, field: str, registry: Registry, choice: Choice, *more: Any) -> tuple[Any, Any]:
         if choice.name == NONE and field in MAY_BE_NONE:
