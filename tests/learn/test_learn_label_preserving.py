@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from augment_jobs import job_of
 
-from clearsight.learn.augment import build_augment
+from clearsight.learn.augment import build_augment, photo_changes
+from clearsight.learn.augment.flip import Flip
 from clearsight.learn.label_preserving import LabelPreserving
 from clearsight.learn.training import Choice
 
@@ -114,3 +115,19 @@ def test_the_same_seed_gives_the_same_verdicts(job):
 def test_the_chain_tells_what_was_asked(job):
     chain = build_augment([Choice(name="flip"), Choice(name="rotate")], job("arrows"))
     assert any("turn into each other" in verdict.reason for verdict in chain.reasons)
+
+
+def test_photo_changes_fit_the_pictures_and_warn_of_nothing(job):
+    for kind, names in (
+        ("arrows", ["crop", "flip", "colour"]),
+        ("tints", ["crop", "flip", "colour"]),
+    ):
+        asked = job(kind)
+        chain = build_augment(photo_changes(asked), asked)
+        assert [type(step).__name__.lower() for step in chain.steps] == names
+        assert not asked.progress.said
+    assert build_augment(photo_changes(job("arrows")), job("arrows")).steps[1].config == (
+        Flip.Config(left_right_share=0, up_down_share=0.5)
+    )
+    few = job("discs", n=12)
+    assert [choice.name for choice in photo_changes(few)] == ["crop", "colour"]

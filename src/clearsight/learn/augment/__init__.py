@@ -100,6 +100,20 @@ def build_augment(choices: Sequence[Choice], job: Job) -> Chain | None:
     return Chain(steps, pictures.keeps_labels.given)
 
 
+def photo_changes(job: Job) -> tuple[Choice, ...]:
+    """Return the changes that suit photos and keep the labels of these: crop, flip, colour.
+
+    What they do in detail is left open, so `build_augment` fits it to the pictures; flipping is
+    left out where it would change labels.
+
+    Args:
+        job: gives the training pictures.
+    """
+    keeps = TrainingPictures.of(job).keeps_labels
+    flip = (Choice(name="flip"),) if keeps.left_right.allowed or keeps.up_down.allowed else ()
+    return (Choice(name="crop"), *flip, Choice(name="colour"))
+
+
 def _moves_pixels(step: Any) -> bool:
     return hasattr(step, "matrices")
 
