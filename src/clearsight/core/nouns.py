@@ -17,6 +17,7 @@ ImageHWC = NDArray[np.uint8]
 Scores = NDArray[np.float32]
 Task = Literal["single-label", "multi-label", "ordinal"]
 """What a label is: one class of several, any number of classes, or one step of an ordered scale."""
+TASKS: tuple[Task, ...] = ("single-label", "multi-label", "ordinal")
 
 PRESENT = 0.5
 """A class of a multi-label recognizer is taken for present from this probability on."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clearsight.core.nouns import Task
+from clearsight.core.nouns import TASKS, Task
 from clearsight.evaluate.scored import Scored
 
 Interval = Callable[[Scored], tuple[float, float]]
-TASKS: tuple[Task, ...] = ("single-label", "multi-label", "ordinal")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clearsight.core.bundle import CARD, MODEL, WEIGHTS, Bundle, write_bundle
 from clearsight.core.errors import MissingExtraError
-from clearsight.core.nouns import Predictor, Preprocessing, Scores
+from clearsight.core.nouns import Predictor, Preprocessing, Scores, Task
 from clearsight.core.seeds import generator
 from clearsight.data.cache import PixelCache
 from clearsight.data.dataset import Dataset
@@ -50,6 +50,7 @@ class Learnt:
         val_logits: (n, classes) scores of `fitted` on them.
         story: how it was trained and why so.
         counts: pictures per part, quarantined, skipped.
+        task: what a label is.
     """
 
     classes: tuple[str, ...]
@@ -66,6 +67,7 @@ class Learnt:
     val_logits: Scores
     story: dict[str, Any]
     counts: dict[str, int]
+    task: Task = "single-label"
 
 
 def write_learnt(
@@ -113,6 +115,7 @@ def manifest_facts(learnt: Learnt, model: bytes) -> dict[str, Any]:
         "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": learnt.classes,
         "family": learnt.family,
+        "task": learnt.task,
         "preprocessing": learnt.preprocessing.model_dump(),
         "temperature": learnt.temperature,
         "outputs": learnt.fitted.outputs,

@@ -29,11 +29,13 @@ class Capabilities(Config):
             training resumes from a checkpoint to the same weights).
         pretrained: starts from weights learnt elsewhere by default.
         features: the exported model has the output "embedding" beside "logits".
+        tasks: the kinds of label it learns.
     """
 
     gradients: bool = False
     pretrained: bool = False
     features: bool = False
+    tasks: tuple[Task, ...] = ("single-label", "ordinal")
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,31 @@ class Job:
     task: Task = "single-label"
     training: Training = field(default_factory=Training)
     report: Callable[[float, float], None] = field(default=lambda done, accuracy: None)
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """(n,) int64: the class each training picture stands for, see `strata`."""
+        return strata(self.train_labels)
+
     track: Callable[[int, Mapping[str, float]], None] = field(default=lambda step, figures: None)
+
+
+def strata(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (n,) int64: what each picture stands for when one class must be named.
+
+    Its class; with several classes the rarest of them, and -1 for none.
+
+    Args:
+        labels: (n,) class numbers, or (n, classes) of 0 and 1.
+
+    Example:
+        >>> strata(np.array([[1, 1], [1, 0], [0, 0]])).tolist()
+        [1, 0, -1]
+    """
+    if labels.ndim == 1:
+        return np.asarray(labels)
+    rarity = np.where(labels > 0, labels.sum(axis=0), len(labels) + 1)
+    return np.where(labels.any(axis=1), rarity.argmin(axis=1), -1).astype(np.int64)
 
 
 @runtime_checkable

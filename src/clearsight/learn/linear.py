@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from clearsight.core.progress import Progress, Silent
 
-Loss = Literal["squared-hinge", "softmax"]
-CURVATURE: dict[Loss, float] = {"squared-hinge": 1.0, "softmax": 0.1}
+Loss = Literal["squared-hinge", "softmax", "sigmoid"]
+CURVATURE: dict[Loss, float] = {"squared-hinge": 1.0, "softmax": 0.1, "sigmoid": 0.1}
 """About the mean second derivative of a row's loss; decides speed, not the result."""
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -284,7 +284,7 @@ def _mean_loss(
 ) -> tuple[float, NDArray[np.float64]]:
     """Mean loss and its gradient in the parameters; features stay unscaled in memory."""
     head = folded(parameters, scaling)
-    row_loss = _squared_hinge if loss == "squared-hinge" else _softmax
+    row_loss = ROW_LOSSES[loss]
 
     def part(rows: slice) -> tuple[float, Floats, NDArray[np.float64]]:
         chosen = features[rows]
@@ -335,8 +335,24 @@ def _softmax(scores: Floats, labels: Labels) -> tuple[float, Floats]:
     return value, gradient
 
 
+def _sigmoid(scores: Floats, labels: Labels) -> tuple[float, Floats]:
+    """Sum over rows and classes of the binary cross-entropy, and its gradient.
+
+    `labels` is (n, classes) of 0 and 1.
+    """
+    value = float((np.logaddexp(0, scores) - labels * scores).sum(dtype=np.float64))
+    shares = (0.5 * (1 + np.tanh(0.5 * scores))).astype(np.float32)
+    return value, shares - labels.astype(np.float32)
+
+
+ROW_LOSSES = {"squared-hinge": _squared_hinge, "softmax": _softmax, "sigmoid": _sigmoid}
+
+
 def _rank(scores: Floats, labels: Labels) -> tuple[float, float]:
-    """Accuracy, then minus the mean cross-entropy: larger is better."""
+    """Accuracy (of every class by itself, where there may be several), then minus the log-loss."""
+    if labels.ndim == 2:
+        right = float(((scores > 0) == (labels > 0)).mean())
+        return right, -_sigmoid(scores, labels)[0] / max(1, len(labels))
     value, _ = _softmax(scores, labels)
     count = max(1, len(labels))
     return float((scores.argmax(axis=1) == labels).sum()) / count, -value / count

@@ -48,7 +48,8 @@ def mirroring_keeps_labels(
         classes: class names.
         seed: draws the sample.
     """
-    order = generator(seed, "mirroring").permutation(len(labels))[: REFERENCES + QUERIES]
+    order = generator(seed, "mirroring").permutation(len(labels))
+    order = order[labels[order] >= 0][: REFERENCES + QUERIES]
     cut = len(order) * REFERENCES // (REFERENCES + QUERIES)
     known, asked = np.sort(order[:cut]), np.sort(order[cut:])
     counts = np.bincount(labels[asked], minlength=len(classes))

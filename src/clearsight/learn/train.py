@@ -25,7 +25,7 @@ from clearsight.learn.contest import (
     finishing_s,
 )
 from clearsight.learn.imbalance import say_imbalance
-from clearsight.learn.inputs import Parts, affordable_parts, cut, find_facts
+from clearsight.learn.inputs import Parts, affordable_parts, cut, find_facts, task_of
 from clearsight.learn.run_folder import RunFolder, RunRecord, check_same_data
 from clearsight.learn.search.race import Race
 from clearsight.learn.settings import TrainSettings
@@ -281,4 +281,5 @@ def _learnt(
             **({"unlearnt": list(best.unlearnt)} if best.unlearnt else {}),
         },
         counts=_counts(dataset),
+        task=task_of(dataset, record.settings),
     )

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from clearsight.core.config import Config
 from clearsight.core.files import read_json, write_json
-from clearsight.core.nouns import Preprocessing
+from clearsight.core.nouns import TASKS, Preprocessing
 from clearsight.core.seeds import derive_seed
 from clearsight.learn.family import Capabilities, Facts, Job
 from clearsight.learn.fitted_network import FittedNetwork
-from clearsight.learn.mirroring import Verdict, mirroring_keeps_labels
+from clearsight.learn.label_preserving import LabelPreserving, Verdict
 from clearsight.learn.networks.compact_network import CompactNetwork
 from clearsight.learn.networks.input_size import input_size
 from clearsight.learn.trainers._timing import seconds_per_pass
@@ -72,7 +72,7 @@ class Compact:
     """
 
     Config: ClassVar[type[Config]] = CompactConfig
-    capabilities: ClassVar[Capabilities] = Capabilities(gradients=True, features=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(gradients=True, features=True, tasks=TASKS)
 
     def __init__(self, config: CompactConfig) -> None:
         self.config = config
@@ -108,13 +108,12 @@ class Compact:
             reason = f"each picture is seen only about {passes:.1f} times"
             return Changes(shift=0, mirror=self.config.mirror == "yes", reason=reason)
         if self.config.mirror == "auto":
-            verdict = mirroring_keeps_labels(
-                job.train_images, job.train_labels, job.classes, job.seed
-            )
+            pictures = (job.train_images, job.train_labels, job.classes, job.seed)
+            verdict = LabelPreserving(*pictures).left_right
         else:
             verdict = Verdict(self.config.mirror == "yes", "asked for")
         shift = min(job.preprocessing.height, job.preprocessing.width) // SHIFT_PART
-        return Changes(shift=shift, mirror=verdict.mirror, reason=verdict.reason)
+        return Changes(shift=shift, mirror=verdict.allowed, reason=verdict.reason)
 
     def _passes(self, job: Job, network: CompactNetwork) -> float:
         """Return how often each picture will be seen, about."""

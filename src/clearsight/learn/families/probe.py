@@ -17,10 +17,10 @@ from clearsight.core.bundle import WeightLicence
 from clearsight.core.config import Config
 from clearsight.core.errors import ConfigError, GateError, MissingExtraError, StorageError
 from clearsight.core.files import read_json, write_json
-from clearsight.core.nouns import ImagesNHWC, Preprocessing, Scores
+from clearsight.core.nouns import TASKS, ImagesNHWC, Preprocessing, Scores
 from clearsight.learn.backbones import Weights, build, check_name, find_weights
 from clearsight.learn.export import export_onnx
-from clearsight.learn.family import Capabilities, Facts, Job, OnnxRunner
+from clearsight.learn.family import Capabilities, Facts, Job, OnnxRunner, strata
 from clearsight.learn.features import extract, subsample
 from clearsight.learn.linear import Chosen, Head, choose
 from clearsight.learn.networks.timm_network import TimmNetwork
@@ -68,7 +68,7 @@ class Probe:
     """
 
     Config: ClassVar[type[Config]] = ProbeConfig
-    capabilities: ClassVar[Capabilities] = Capabilities(pretrained=True, features=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(pretrained=True, features=True, tasks=TASKS)
 
     def __init__(self, config: ProbeConfig) -> None:
         self.config = config
@@ -157,7 +157,7 @@ class Probe:
             if best is not None and deadline is not None and time.monotonic() > deadline:
                 break
             chosen = choose(
-                "softmax",
+                "sigmoid" if job.task == "multi-label" else "softmax",
                 (train[0][:, :width], train[1]),
                 (val[0][:, :width], val[1]),
                 len(job.classes),
@@ -233,8 +233,8 @@ def _rows(job: Job, runner: OnnxRunner) -> tuple[NDArray[np.int64], NDArray[np.i
             reason="one pass over all of them would take longer than there is time",
         )
     return (
-        subsample(job.train_labels, used[0], job.seed),
-        subsample(job.val_labels, used[1], job.seed),
+        subsample(job.strata, used[0], job.seed),
+        subsample(strata(job.val_labels), used[1], job.seed),
     )
 
 

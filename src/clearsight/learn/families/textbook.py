@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from clearsight.core.config import Config
-from clearsight.core.nouns import Preprocessing
+from clearsight.core.nouns import TASKS, Preprocessing
 from clearsight.core.seeds import derive_seed
 from clearsight.learn.family import Capabilities, Facts, Job
 from clearsight.learn.fitted_network import FittedNetwork
@@ -42,7 +42,7 @@ class Textbook:
     """
 
     Config: ClassVar[type[Config]] = TextbookConfig
-    capabilities: ClassVar[Capabilities] = Capabilities(gradients=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(gradients=True, tasks=TASKS)
 
     def __init__(self, config: TextbookConfig) -> None:
         self.config = config
