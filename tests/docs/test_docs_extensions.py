@@ -104,6 +104,13 @@ def test_add_a_mix(clause):
     MixContract().run(clause, block_of("add-a-mix.md", "my_halves"))
 
 
+def test_add_a_head():
+    contract = pytest.importorskip("clearsight.testing.head_contract").HeadContract()
+    head = block_of("add-a-head.md", "my_means")
+    for name in contract.clauses():
+        contract.run(name, head)
+
+
 PAGES = sorted(path.name for path in (ROOT / "docs/how-to").glob("add-a*.md"))
 
 
@@ -114,6 +121,7 @@ def test_there_is_a_page_for_every_kind():
         "averaging",
         "check",
         "engine",
+        "head",
         "loss",
         "metric",
         "mix",
