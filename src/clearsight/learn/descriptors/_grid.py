@@ -65,6 +65,12 @@ def luma(graph: GraphBuilder, images: str, size: Preprocessing) -> str:
     return graph.add("Reshape", floats, shape)
 
 
+def cut(graph: GraphBuilder, maps: str, axis: int, begin: int, end: int) -> str:
+    """Return maps from `begin` to before `end` along an axis."""
+    ends = (graph.constant([value], np.int64) for value in (begin, end, axis))
+    return graph.add("Slice", maps, *ends)
+
+
 def along_both(graph: GraphBuilder, maps: str, rows: Matrix, columns: Matrix) -> str:
     """Return rows @ map @ columns^T, transposed, of every map (..., height, width).
 

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from clearsight.core.config import Config as BaseConfig
 from clearsight.core.nouns import Preprocessing
-from clearsight.learn.descriptors import Kind
+from clearsight.learn.descriptors import Kind, _grid
+from clearsight.learn.descriptors._grid import cut
 from clearsight.learn.onnx_graph import GraphBuilder
 
 CLIP = 0.2
@@ -41,7 +42,7 @@ class Hog:
         """
 
         cell: int | None = Field(default=None, ge=2, le=64)
-        orientations: int = Field(default=18, ge=2, le=72)
+        orientations: int = Field(default=18, ge=3, le=72)
         signed: bool = True
         interpolate: bool = True
 
@@ -61,20 +62,16 @@ class Hog:
 
     def graph(self, graph: GraphBuilder, images: str, size: Preprocessing) -> str:
         """Add the nodes; numbers are 0 to 1."""
-        across, down = _gradients(graph, images, size.channels)
-        magnitude = graph.add(
-            "Sqrt",
-            graph.add("Add", graph.add("Mul", across, across), graph.add("Mul", down, down)),
-        )
-        if size.channels > 1:
-            strongest = graph.add("ArgMax", magnitude, axis=1, keepdims=1)
-            across, down, magnitude = (
-                graph.add("GatherElements", maps, strongest, axis=1)
-                for maps in (across, down, magnitude)
-            )
-        position = _bin_position(graph, across, down, self.config)
-        maps = graph.add("Mul", _bin_shares(graph, position, self.config), magnitude)
-        cells = _cells(graph, maps, self._cell(size), self.config)
+        across, down = _gradients(graph, images, size)
+        if self.config.interpolate:
+            maps = _shared(graph, across, down, size, self.config)
+        else:
+            maps = _nearest(graph, across, down, self.config)
+        cell = self._cell(size)
+        weigh = _tents if self.config.interpolate else _boxes
+        rows, columns = (weigh(n, cell) for n in (size.height, size.width))
+        cells = _grid.along_both(graph, maps, rows, columns)
+        cells = graph.add("Transpose", cells, perm=[0, 3, 2, 1])
         blocks = _blocks(graph, cells, self._blocks(size))
         limited = graph.add("Min", _unit_length(graph, blocks), graph.constant(CLIP))
         root = graph.add("Sqrt", _unit_length(graph, limited))
@@ -92,19 +89,64 @@ class Hog:
         return size.height // cell - 1, size.width // cell - 1
 
 
-def _gradients(graph: GraphBuilder, images: str, channels: int) -> tuple[str, str]:
-    """Central differences (n, c, h, w), zero along the border they cannot reach."""
+def _gradients(graph: GraphBuilder, images: str, size: Preprocessing) -> tuple[str, str]:
+    """Central differences (n, 1, h, w), zero along the border they cannot reach."""
     floats = graph.add("Cast", images, to=1)
     planes = graph.add("Transpose", floats, perm=[0, 3, 1, 2])
-    across = np.zeros((channels, 1, 1, 3), np.float32)
-    across[..., 0], across[..., 2] = -1, 1
-    down = across.transpose(0, 1, 3, 2)
-    gx = graph.add("Conv", planes, graph.constant(across), group=channels)
-    gy = graph.add("Conv", planes, graph.constant(down), group=channels)
-    return (
-        graph.add("Pad", gx, graph.constant([0, 0, 0, 1, 0, 0, 0, 1], np.int64)),
-        graph.add("Pad", gy, graph.constant([0, 0, 1, 0, 0, 0, 1, 0], np.int64)),
+    height, width = size.height, size.width
+    across = graph.add("Sub", cut(graph, planes, 3, 2, width), cut(graph, planes, 3, 0, width - 2))
+    down = graph.add("Sub", cut(graph, planes, 2, 2, height), cut(graph, planes, 2, 0, height - 2))
+    across = graph.add("Pad", across, graph.constant([0, 0, 0, 1, 0, 0, 0, 1], np.int64))
+    down = graph.add("Pad", down, graph.constant([0, 0, 1, 0, 0, 0, 1, 0], np.int64))
+    return _of_strongest(graph, across, down) if size.channels > 1 else (across, down)
+
+
+def _of_strongest(graph: GraphBuilder, across: str, down: str) -> tuple[str, str]:
+    """Take each pixel's gradient from the channel where it is longest."""
+    length = graph.add("Add", graph.add("Mul", across, across), graph.add("Mul", down, down))
+    found = [cut(graph, maps, 1, 0, 1) for maps in (across, down, length)]
+    for channel in (1, 2):
+        other = [cut(graph, maps, 1, channel, channel + 1) for maps in (across, down, length)]
+        longer = graph.add("Greater", other[2], found[2])
+        found = [graph.add("Where", longer, *pair) for pair in zip(other, found, strict=True)]
+    return found[0], found[1]
+
+
+def _shared(
+    graph: GraphBuilder, across: str, down: str, size: Preprocessing, config: Hog.Config
+) -> str:
+    """Each gradient as the sum of two neighbouring bins' directions (n, bins, h, w).
+
+    Nearly linear in the angle. With u and v to the left and right of a bin's direction, its part
+    is the smaller of two cross products with the gradient, if that is positive.
+    """
+    bins = config.orientations * (1 if config.signed else 2)
+    width = 2 * math.pi / bins
+    at = (np.arange(bins) + 0.5) * width
+    left, right = (
+        sign * np.stack([-np.sin(at + turn), np.cos(at + turn)], axis=1) / math.sin(width)
+        for sign, turn in ((1, -width), (-1, width))
     )
+    flat = graph.constant([0, 2, size.height * size.width], np.int64)
+    vectors = graph.add("Reshape", graph.add("Concat", across, down, axis=1), flat)
+    parts = (graph.add("MatMul", graph.constant(side), vectors) for side in (left, right))
+    maps = graph.add("Relu", graph.add("Min", *parts))
+    if not config.signed:
+        halves = (cut(graph, maps, 1, at, at + bins // 2) for at in (0, bins // 2))
+        maps = graph.add("Add", *halves)
+    shape = graph.constant([0, config.orientations, size.height, size.width], np.int64)
+    return graph.add("Reshape", maps, shape)
+
+
+def _nearest(graph: GraphBuilder, across: str, down: str, config: Hog.Config) -> str:
+    """Each gradient's length in the bin of its direction (n, bins, h, w)."""
+    squares = graph.add("Add", graph.add("Mul", across, across), graph.add("Mul", down, down))
+    position = _bin_position(graph, across, down, config)
+    count = config.orientations
+    index = graph.add("Min", graph.add("Floor", position), graph.constant(count - 1))
+    bins = graph.constant(np.arange(count, dtype=np.float32).reshape(1, -1, 1, 1))
+    chosen = graph.add("Cast", graph.add("Equal", index, bins), to=1)
+    return graph.add("Mul", chosen, graph.add("Sqrt", squares))
 
 
 def _bin_position(graph: GraphBuilder, across: str, down: str, config: Hog.Config) -> str:
@@ -123,41 +165,16 @@ def _bin_position(graph: GraphBuilder, across: str, down: str, config: Hog.Confi
     return graph.add("Mul", angle, graph.constant(config.orientations / period))
 
 
-def _bin_shares(graph: GraphBuilder, position: str, config: Hog.Config) -> str:
-    """How much of each gradient goes to each bin (n, orientations, h, w); sums to one."""
-    bins = np.arange(config.orientations, dtype=np.float32).reshape(1, -1, 1, 1)
-    count = config.orientations
-    if not config.interpolate:
-        index = graph.add("Min", graph.add("Floor", position), graph.constant(count - 1))
-        return graph.add("Cast", graph.add("Equal", index, graph.constant(bins)), to=1)
-    apart = graph.add("Abs", graph.add("Sub", position, graph.constant(bins + 0.5)))
-    around = graph.add("Min", apart, graph.add("Sub", graph.constant(count), apart))
-    return graph.add("Relu", graph.add("Sub", graph.constant(1), around))
+def _boxes(pixels: int, cell: int) -> NDArray[np.float64]:
+    """Return (cells, pixels): the mean over each cell."""
+    at = np.arange(pixels) // cell
+    return np.asarray((at == np.arange(pixels // cell)[:, None]) / cell)
 
 
-def _cells(graph: GraphBuilder, maps: str, cell: int, config: Hog.Config) -> str:
-    """Mean (or distance-weighted mean) of the maps over each cell (n, down, across, bins)."""
-    if not config.interpolate:
-        cells = graph.add("AveragePool", maps, kernel_shape=[cell, cell], strides=[cell, cell])
-        return graph.add("Transpose", cells, perm=[0, 2, 3, 1])
-    kernel = np.broadcast_to(_tent(cell), (config.orientations, 1, 2 * cell, 2 * cell))
-    before, after = cell // 2, cell - cell // 2
-    cells = graph.add(
-        "Conv",
-        maps,
-        graph.constant(kernel),
-        group=config.orientations,
-        strides=[cell, cell],
-        pads=[before, before, after, after],
-    )
-    return graph.add("Transpose", cells, perm=[0, 2, 3, 1])
-
-
-def _tent(cell: int) -> NDArray[np.float32]:
-    """Weights that fall linearly from a cell's centre to its neighbours' centres."""
-    pixels = np.arange(2 * cell) + 0.5
-    line = np.minimum(pixels, 2 * cell - pixels) / cell
-    return np.asarray(np.outer(line, line) / cell**2, dtype=np.float32)
+def _tents(pixels: int, cell: int) -> NDArray[np.float64]:
+    """Return (cells, pixels): falling linearly from a cell's centre to its neighbours'."""
+    middle = (np.arange(pixels // cell)[:, None] + 0.5) * cell - 0.5
+    return np.asarray(np.maximum(0, 1 - np.abs(np.arange(pixels) - middle) / cell) / cell)
 
 
 def _blocks(graph: GraphBuilder, cells: str, blocks: tuple[int, int]) -> str:

@@ -108,17 +108,17 @@ def _direction_maps(graph: GraphBuilder, grey: str, size: Preprocessing) -> str:
     height, width = size.height, size.width
     pads = graph.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
     padded = graph.add("Pad", grey, pads, mode="edge")
-    middle_rows = _cut(graph, padded, 2, 1, height + 1)
-    middle_columns = _cut(graph, padded, 3, 1, width + 1)
+    middle_rows = _grid.cut(graph, padded, 2, 1, height + 1)
+    middle_columns = _grid.cut(graph, padded, 3, 1, width + 1)
     across = graph.add(
         "Sub",
-        _cut(graph, middle_rows, 3, 2, width + 2),
-        _cut(graph, middle_rows, 3, 0, width),
+        _grid.cut(graph, middle_rows, 3, 2, width + 2),
+        _grid.cut(graph, middle_rows, 3, 0, width),
     )
     down = graph.add(
         "Sub",
-        _cut(graph, middle_columns, 2, 2, height + 2),
-        _cut(graph, middle_columns, 2, 0, height),
+        _grid.cut(graph, middle_columns, 2, 2, height + 2),
+        _grid.cut(graph, middle_columns, 2, 0, height),
     )
     right, bottom = graph.add("Relu", across), graph.add("Relu", down)
     left, top = graph.add("Sub", right, across), graph.add("Sub", bottom, down)
@@ -134,11 +134,6 @@ def _direction_maps(graph: GraphBuilder, grey: str, size: Preprocessing) -> str:
         graph.add("Min", right, top),
     ]
     return graph.add("Concat", *maps, axis=1)
-
-
-def _cut(graph: GraphBuilder, maps: str, axis: int, begin: int, end: int) -> str:
-    ends = (graph.constant([value], np.int64) for value in (begin, end, axis))
-    return graph.add("Slice", maps, *ends)
 
 
 def _tents(pixels: int, centres: NDArray[np.float64], part: float) -> NDArray[np.float64]:
