@@ -25,6 +25,7 @@ from clearsight.learn.family import FAMILIES, Budget, Facts, Family, Fitted, Job
 from clearsight.learn.imbalance import Remedy, find_remedy
 from clearsight.learn.inputs import Parts
 from clearsight.learn.settings import TrainSettings
+from clearsight.learn.tracking import Curves, Track, check_trackers
 from clearsight.learn.training import Training
 
 Report = Callable[[float, float], None]
@@ -122,6 +123,15 @@ class Contest:
             name: of its folder in `work`; what that holds is resumed from.
             report: see `Job.report`; what it raises ends the training.
         """
+        with Curves(self.work.parent, self.settings.track) as curves:
+            trained = self._train(candidate, budget, name, report, curves.of(name))
+            final = {f"final/{key}": trained.figures[key] for key in ("accuracy", "log_loss")}
+            curves.of(name)(int(trained.fitted.story.get("steps", 0)), final)
+        return trained
+
+    def _train(
+        self, candidate: Candidate, budget: Budget, name: str, report: Report, track: Track
+    ) -> Trained:
         began = time.monotonic()
         family = build_family(candidate)
         preprocessing = family.preprocessing(facts_for(candidate, self.facts))
@@ -141,6 +151,7 @@ class Contest:
             task=self.facts.task,
             training=self._training(family),
             report=report,
+            track=track,
         )
         fitted = family.fit(job)
         self._warn_if_cut_short(fitted)
@@ -208,12 +219,14 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
         UnknownKeyError: no such family or timm model.
         ConfigError: the family's configuration is wrong, or is given without a family; or an
             option of training is wrong, or would do nothing.
+        MissingExtraError: a tracker's package is not installed.
     """
     if settings.ensemble_cost > 1 and (settings.model != "auto" or settings.time_s is None):
         raise ConfigError(
             "ensemble_cost would do nothing: only --model auto with --time trains several "
             "recognizers to join. Leave it out."
         )
+    check_trackers(settings.track)
     if settings.model != "auto":
         candidate = named(settings.model, settings.family)
         build_family(candidate)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from clearsight.core.config import Config
 from clearsight.core.nouns import Task
+from clearsight.learn.tracking import Tracker
 from clearsight.learn.training import Training
 
 DEFAULT_TIME_S = 600.0
@@ -37,6 +38,9 @@ class TrainSettings(Config):
         ensemble_cost: `auto` may join several of its recognizers into one where that is better on
             validation by more than chance and takes at most so many times as long to answer as
             the best alone; 1 is for never.
+        track: where curves and results go beside RUN: "tensorboard" writes event files to
+            RUN/tensorboard while training, "mlflow" exports the finished run to RUN/mlruns or
+            MLFLOW_TRACKING_URI.
         split: how pictures without a part are divided.
     """
 
@@ -49,7 +53,13 @@ class TrainSettings(Config):
     training: Training = Training()
     imbalance: Literal["auto", "off"] = "auto"
     ensemble_cost: float = Field(default=1.0, ge=1)
+    track: tuple[Tracker, ...] = ()
     split: SplitSettings = SplitSettings()
+
+    @field_validator("track", mode="before")
+    @classmethod
+    def _one_tracker(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod

@@ -29,6 +29,7 @@ from clearsight.learn.inputs import Parts, affordable_parts, cut, find_facts, ta
 from clearsight.learn.run_folder import RunFolder, RunRecord, check_same_data
 from clearsight.learn.search.race import Race
 from clearsight.learn.settings import TrainSettings
+from clearsight.learn.tracking import export_to_mlflow
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,9 @@ def conclude(
     }
     folder.keep_sheet(learnt.story)
     folder.finish(record.model_copy(update={"state": "done", "outcome": outcome}))
+    if "mlflow" in record.settings.track:
+        told_settings = {"settings": record.settings.model_dump(mode="json")}
+        export_to_mlflow(folder.path, outcome | told_settings, contest.progress)
     return TrainResult(folder.path, bundle, learnt.family, seconds, best.figures)
 
 
