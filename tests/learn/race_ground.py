@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -131,11 +131,6 @@ def ground(work: Path, plans: dict[str, Any], time_s: float | None, n: int = 40)
     seams = SimpleNamespace(open_model=lambda model: open_session(model, "onnxruntime"))
     parts = {"train": Part(n), "val": Part(N_VAL)}
     return Ground(work, plans, settings, seams, facts, parts)
-
-
-def with_training_part(ground: Ground, n: int) -> Ground:
-    """Return the same ground with fewer training pictures."""
-    return replace(ground, parts={**ground.parts, "train": Part(n)})
 
 
 def candidates(*keys: str) -> list[Candidate]:

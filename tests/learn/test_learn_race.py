@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from race_ground import candidates, ground, with_training_part
+from race_ground import candidates, ground
 
 from clearsight.core.errors import ClearsightError, DataError, InterruptedRun
 from clearsight.learn.search import race as race_module
@@ -19,6 +20,7 @@ GOOD, FAIR, BAD = (1.0, 0.1, 0.0), (1.0, 1.4, 0.0), (0.0, 1.0, 0.0)
 @pytest.fixture(autouse=True)
 def _families_are_planted(monkeypatch):
     monkeypatch.setattr("clearsight.learn.search.kept.build_family", lambda candidate: None)
+    monkeypatch.setattr(race_module, "_loading_torch", lambda candidates: None)
 
 
 def run(field, *keys, seconds=None):
@@ -61,23 +63,29 @@ def test_a_hopeless_one_leaves_after_a_short_heat(tmp_path):
     assert "more than chance" in dropped[0]["reason"]
 
 
-def test_one_that_cannot_see_every_picture_in_its_share_is_not_trained(tmp_path):
-    slow = (*GOOD[:2], lambda n: n / 1000)
-    field = ground(tmp_path, {"classical": slow, "compact": FAIR}, 20.0, n=100_000)
-    field = with_training_part(field, 100_000)
+def by_number(parts, sizes, seed):
+    """Stand in for `cut`: parts of which only the length counts."""
+    return {name: type(part)(min(len(part), sizes[name])) for name, part in parts.items()}
+
+
+def test_one_that_cannot_see_every_picture_in_its_share_is_not_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(race_module, "cut", by_number)
     sizes = []
-    field.plans["classical"] = (1.0, 0.1, lambda n: sizes.append(n) or n / 1000)
-    monkey_cut = lambda parts, sizes, seed: {  # noqa: E731
-        name: type(part)(min(len(part), sizes[name])) for name, part in parts.items()
-    }
-    original, race_module.cut = race_module.cut, monkey_cut
-    try:
-        race, best = run(field, "classical", "compact", seconds=20.0)
-    finally:
-        race_module.cut = original
+    slow = (1.0, 0.1, lambda n: sizes.append(n) or n / 1000)
+    field = ground(tmp_path, {"classical": slow, "compact": FAIR}, 20.0, n=100_000)
+    race, best = run(field, "classical", "compact", seconds=20.0)
     assert sizes == [40, 160]
     assert best.candidate.key == "compact"
-    assert "all 100000 pictures would take about" in race.told()["race"][0]["reason"]
+    assert "all 100000 pictures would take at least" in race.told()["race"][0]["reason"]
+
+
+def test_one_whose_trials_say_that_it_fits_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(race_module, "cut", by_number)
+    quick = (1.0, 0.1, lambda n: n / 1_000_000)
+    field = ground(tmp_path, {"classical": quick, "compact": FAIR}, 20.0, n=100_000)
+    race, best = run(field, "classical", "compact", seconds=20.0)
+    assert best.candidate.key == "classical"
+    assert [entry["state"] for entry in race.told()["race"]] == ["finished", "finished"]
 
 
 def test_a_failure_costs_the_candidate_and_not_the_race(tmp_path):
@@ -114,10 +122,11 @@ def test_after_a_kill_nobody_who_finished_is_trained_again(tmp_path):
     assert np.array_equal(best.val_logits, whole.val_logits)
 
 
-def test_too_little_time_to_begin(tmp_path):
+def test_too_little_time_to_begin(tmp_path, monkeypatch):
+    loading = SimpleNamespace(join=lambda timeout: None, seconds=8.0)
+    monkeypatch.setattr(race_module, "_loading_torch", lambda candidates: loading)
     field = ground(tmp_path, {"classical": FAIR, "compact": GOOD}, 20.0)
-    race = Race(field, time.monotonic() + 0.2)
-    field.plans["classical"] = (1.0, 1.4, 0.2)
+    race = Race(field, time.monotonic() + 6)
     assert race.run(candidates("classical", "compact")).candidate.key == "classical"
     assert "too few to begin" in race.told()["race"][-1]["reason"]
 

@@ -24,7 +24,7 @@ from clearsight.learn.search.verdict import drop_worse, merits
 
 TRIAL_PER_CLASS, TRIAL_GROWTH = 20, 4
 """A trial takes so many pictures of each class, then so many times more."""
-TRIAL_VAL = 500
+TRIAL_VAL = 200
 HEAT_SHARE = 1 / 6
 """Part of the time left that each takes in a heat, where two or more gain from time."""
 BACKWARD = 3.0
@@ -187,35 +187,47 @@ class Race:
         return trained
 
     def _fits(self, number: int, one: Candidate) -> bool:
-        """Whether training on every picture fits the candidate's share, by two small trials."""
-        contest, share_s = self.contest, one.share_of_time * self._whole_s
-        small = TRIAL_PER_CLASS * len(contest.facts.classes)
-        n = len(contest.parts["train"])
+        """Whether training on every picture fits the candidate's share, by small trials."""
+        share_s = one.share_of_time * self._whole_s
+        small = TRIAL_PER_CLASS * len(self.contest.facts.classes)
+        n = len(self.contest.parts["train"])
         if self.end is None or n <= 2 * TRIAL_GROWTH * small:
             return True
         name = f"{_folder(number, one)}-trial"
         if name not in self._notes:
-            sizes = (small, TRIAL_GROWTH * small)
-            first_s, second_s = (self._trial_s(one, size, f"{name}-{size}") for size in sizes)
-            rate_s = max(0.0, second_s - first_s) / (sizes[1] - sizes[0])
-            self._notes[name] = second_s + rate_s * (n - sizes[1])
+            self._notes[name] = self._forecast_s(one, small, n, name, share_s)
         if self._notes[name] <= share_s:
             return True
         self._drop(
             one,
-            f"all {n} pictures would take about {self._notes[name]:.0f} s of the "
+            f"all {n} pictures would take at least {self._notes[name]:.0f} s of the "
             f"{share_s:.0f} s it may take, by trials on a few",
         )
         return False
 
-    def _trial_s(self, one: Candidate, size: int, name: str) -> float:
-        """Return the seconds that a training on `size` pictures takes."""
+    def _forecast_s(self, one: Candidate, small: int, n: int, name: str, share_s: float) -> float:
+        """Return about how long training on `n` pictures would take.
+
+        One trial tells what features alone take; where that fits, a larger one what is added by
+        more pictures.
+        """
+        first, first_s = self._trial(one, small, f"{name}-{small}")
+        story = first.fitted.story
+        features_s = story.get("features_s", 0.0) * n / (small + len(first.val.labels))
+        if features_s > share_s:
+            return float(features_s)
+        large = TRIAL_GROWTH * small
+        _, second_s = self._trial(one, large, f"{name}-{large}")
+        return second_s + max(0.0, second_s - first_s) / (large - small) * (n - large)
+
+    def _trial(self, one: Candidate, size: int, name: str) -> tuple[Trained, float]:
+        """Train on `size` pictures; return that and the seconds it took."""
         sizes = {"train": size, "val": TRIAL_VAL}
         parts = cut(self.contest.parts, sizes, self.contest.settings.seed)
         ground = replace(self.contest, parts=parts)
         began = time.monotonic()
-        ground.train(one, self._until(one.share_of_time, one), f"race/{name}")
-        return time.monotonic() - began
+        trained = ground.train(one, self._until(one.share_of_time, one), f"race/{name}")
+        return trained, time.monotonic() - began
 
     def _one_pass_fits(self, number: int, one: Candidate) -> bool:
         """Whether a backbone of which the forward rate is known can see every picture once."""
