@@ -46,6 +46,6 @@ def fit_head(model: nn.Module, side: int) -> None:
 def _folded(weight: Tensor, size: int) -> Tensor:
     """Return the (out, in, size, size) kernel that equals spreading a map over the window."""
     basis = torch.eye(size * size).reshape(size * size, 1, size, size)
-    spread = F.adaptive_avg_pool2d(basis, tuple(weight.shape[-2:])).squeeze(1)
+    spread = F.adaptive_avg_pool2d(basis, (weight.shape[-2], weight.shape[-1])).squeeze(1)
     folded = torch.einsum("oiab,kab->oik", weight, spread)
     return folded.reshape(*weight.shape[:2], size, size)
