@@ -73,6 +73,7 @@ def _training(facts: Mapping[str, Any]) -> str:
     lines = [f"- Pictures: {_counts(facts['counts'])}" if facts.get("counts") else ""]
     lines.append(_item("Why this family", story.get("reason")))
     lines.append(_item("Training", story.get("training")))
+    lines.append(_item("Not learnt, as no training picture could be read", _names(story)))
     if size := facts.get("preprocessing"):
         colour = "grey" if size["channels"] == 1 else "colour"
         lines.append(
@@ -89,6 +90,10 @@ def _training(facts: Mapping[str, Any]) -> str:
     if not facts.get("weight_licences"):
         lines.append("- Pre-trained weights: none")
     return "## What it was trained on\n\n" + "\n".join(line for line in lines if line)
+
+
+def _names(story: Mapping[str, Any]) -> str:
+    return ", ".join(story.get("unlearnt", ()))
 
 
 def _quality(metrics: Mapping[str, Any]) -> str:
