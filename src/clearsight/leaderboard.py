@@ -66,6 +66,7 @@ GRACE_S = 300.0
 """A training that takes twice its time and this is taken for stuck."""
 STOPPING_S = 30.0
 POLL_S = 0.5
+REASON_LETTERS = 200
 
 
 class Plan(Config):
@@ -294,7 +295,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _reason(code: int, answer: bytes, log: Path) -> str:
     with suppress(ValueError, KeyError, IndexError, TypeError):
-        return str(json.loads(answer.splitlines()[-1])["error"]["message"])
+        message = str(json.loads(answer.splitlines()[-1])["error"]["message"])
+        first = message.strip().splitlines()[0]
+        return first if len(first) <= REASON_LETTERS else f"{first[:REASON_LETTERS]}...; see {log}"
     if code < 0:
         kind = signal.Signals(-code).name
         memory = " (the system ends a process so when memory runs out)" if code == -9 else ""

@@ -39,7 +39,7 @@ def ranking(found: Comparison) -> list[str]:
         *(line.rstrip() for line in stream.getvalue().splitlines() if line.strip()),
         "",
         f"{found.n} pictures ({found.part}){sample}. Recognizers that share a letter are not told "
-        f"apart (McNemar's test, Holm's correction, {LEVEL:.0%}).",
+        f"apart ({LEVEL:.0%}, Holm's correction): training again could turn them round.",
         "ms: one picture from its bytes to labels, p50 (and p95); per s: pictures in batches. "
         "On this machine, engines warm.",
     ]

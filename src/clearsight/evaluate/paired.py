@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-ROUNDS = 10_000
+from clearsight.evaluate.intervals import LEVEL
+
+ROUNDS = 4_000
 CELLS_AT_MOST = 20_000_000
 """Resamples times cells of one pair's table; with very many classes there are fewer resamples."""
 
@@ -29,35 +31,77 @@ class Difference:
     high: float
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
+def mcnemar(only_first: int, only_second: int, luck: float = 0.0) -> float:
     """Return the exact two-sided p-value of two recognizers being right equally often.
 
     Pictures on which both are right, or both wrong, say nothing about which is better; of the
-    others each should go either way with probability 1/2. Never above its nominal level, and
-    valid for any count.
+    others each should go either way with probability 1/2. Valid for any count, never above its
+    nominal level.
+
+    With `luck` the two are taken for two trainings that could have come out otherwise: the share
+    of those pictures that goes to one of them varies from training to training around 1/2, after
+    a symmetric beta distribution, and the count follows its beta-binomial.
 
     Args:
         only_first: pictures that the first alone recognised.
         only_second: pictures that the second alone recognised.
+        luck: the correlation between such pictures that trainings bring, in [0, 1); the share's
+            variance is luck / 4. 0 compares the two as they are.
 
     Source: McNemar 1947, "Note on the sampling error of the difference between correlated
-        proportions"; the exact form in Dietterich 1998, "Approximate Statistical Tests for
-        Comparing Supervised Classification Learning Algorithms", recommended there where every
-        algorithm is trained once.
+        proportions"; exact form and use in Dietterich 1998, "Approximate Statistical Tests for
+        Comparing Supervised Classification Learning Algorithms". Beta-binomial: Skellam 1948, "A
+        probability distribution derived from the binomial distribution by regarding the
+        probability of success as variable between the sets of trials".
 
     Example:
-        >>> round(mcnemar(8, 1), 7)
-        0.0390625
+        >>> round(mcnemar(8, 1), 7), round(mcnemar(8, 1, luck=0.1), 4)
+        (0.0390625, 0.1414)
     """
-    n, fewer = only_first + only_second, min(only_first, only_second)
+    n = only_first + only_second
     if only_first == only_second:
         return 1.0
-    log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, n + 1)))))
-    k = np.arange(fewer + 1)
-    terms = log_factorial[n] - log_factorial[k] - log_factorial[n - k] - n * np.log(2)
-    largest = terms.max()
-    tail = float(np.exp(largest + np.log(np.exp(terms - largest).sum())))
-    return min(1.0, 2 * tail)
+    k = np.arange(n, dtype=np.float64)
+    steps = np.log((n - k) / (k + 1))  # from the chance of k to that of k + 1
+    if luck > 0:
+        shape = (1 / luck - 1) / 2
+        steps += np.log((k + shape) / (n - k - 1 + shape))
+    log_chances = np.concatenate(([0.0], np.cumsum(steps)))
+    chances = np.exp(log_chances - log_chances.max())
+    tail = chances[: min(only_first, only_second) + 1].sum()
+    return min(1.0, 2 * float(tail / chances.sum()))
+
+
+def luck_between_classes(first: Correct, second: Correct, labels: NDArray[np.int64]) -> float:
+    """Return the `luck` that two recognizers show by how unevenly they win from class to class.
+
+    A training that came out otherwise is better here and worse there: with every picture an
+    affair of its own, the share of won pictures would be the same in every class up to chance.
+    How much more it varies (Pearson's statistic over its degrees of freedom) is how much larger
+    the variance of all wins is; a truly better recognizer pays for being better unevenly.
+
+    Args:
+        first, second: (n,) bool, whether each picture was recognised.
+        labels: (n,) int64, the true classes.
+
+    Returns:
+        `luck` for `mcnemar`, in [0, 1); 0 where the classes vary no more than chance lets them.
+
+    Source: Williams 1982, "Extra-Binomial Variation in Logistic Linear Models" (the moment
+        estimator); Durkalski et al. 2003, "Analysis of Clustered Matched-Pair Data" (a McNemar
+        test whose variance comes from clusters, here the classes).
+    """
+    only_first = np.bincount(labels[first & ~second], minlength=int(labels.max()) + 1)
+    only_second = np.bincount(labels[second & ~first], minlength=len(only_first))
+    wins, counts = only_first, only_first + only_second
+    n, share = int(counts.sum()), wins.sum() / max(1, counts.sum())
+    freedom = int((counts > 0).sum()) - 1
+    if freedom < 1 or share in (0.0, 1.0):
+        return 0.0
+    seen = counts > 0
+    expected = share * counts[seen]
+    pearson = float(((wins[seen] - expected) ** 2 / (expected * (1 - share))).sum())
+    return min(0.99, max(0.0, (pearson / freedom - 1) / (n - 1)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -87,7 +131,7 @@ def paired_bootstrap(
     first: Correct,
     second: Correct,
     labels: NDArray[np.int64],
-    level: float,
+    level: float = LEVEL,
     seed: int = 0,
     rounds: int = ROUNDS,
 ) -> tuple[Difference, Difference]:
