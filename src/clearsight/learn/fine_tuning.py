@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,11 +24,15 @@ from clearsight.learn.heads.logistic import Logistic
 from clearsight.learn.networks.cut import Cut, LowerPart, find_cuts, upper_part
 from clearsight.learn.networks.timm_network import TimmNetwork
 from clearsight.learn.onnx_graph import EMBEDDING
-from clearsight.learn.trainers.gradient import Recipe, score_network, train_network
+from clearsight.learn.trainers._device import choose_device
+from clearsight.learn.trainers.gradient import score_network, train_network
+from clearsight.learn.trainers.recipe import Recipe
 from clearsight.learn.training import Choice
 
 Layers = Literal["head", "last", "all"]
 
+HEAD_SHARE = 0.25
+"""Part of the time that the pass over the pictures for the head may take."""
 WHOLE_PASSES, LAST_PASSES = 8, 8
 """Fewer passes over the pictures than these are not worth training all, or the last, layers."""
 TRAINING_SHARE = 0.75
@@ -103,7 +107,9 @@ def start_head(network: TimmNetwork, job: Job) -> Head | None:
     each_s = (time.monotonic() - began) / seen
     if width != classifier.in_features:
         return None
-    most = int(0.25 * min(job.budget.remaining_s(), 1e9) / each_s)
+    most = _noted(
+        job, "head", lambda: int(HEAD_SHARE * min(job.budget.remaining_s(), 1e9) / each_s)
+    )
     rows = subsample(job.train_labels, max(20 * len(job.classes), most), job.seed)
     val_rows = subsample(job.val_labels, max(20 * len(job.classes), most // 4), job.seed)
     train = extract(runner, model, job.train_images, rows, job.work, "head", job.progress)
@@ -146,18 +152,25 @@ def choose_stage(
         head: from `start_head`.
         recipe: its augmentation makes the views of each picture; without, one is enough.
     """
-    note = job.work / "stage.json"
+    told = _noted(
+        job,
+        "stage",
+        lambda: asdict(_stage(network, job, layers, head, bool(_changes(job, recipe)))),
+    )
+    cut = told["cut"]
+    found = cut and Cut(tuple(cut["below"]), tuple(cut["shape"]), cut["share"])
+    return Stage(told["layers"], told["reason"], found or None, told["views"])
+
+
+def _noted(job: Job, name: str, decide: Callable[[], Any]) -> Any:
+    """Return what was decided before, or decide and note it: the clock must not decide twice."""
+    note = job.work / f"{name}.json"
     if note.exists():
-        told = read_json(note)
-        cut = told["cut"]
-        found = None if cut is None else Cut(tuple(cut[0]), tuple(cut[1]), cut[2])
-        return Stage(told["layers"], told["reason"], found, told["views"])
-    stage = _stage(network, job, layers, head, bool(_changes(job, recipe)))
-    cut = stage.cut and [stage.cut.below, stage.cut.shape, stage.cut.share]
-    told = {"layers": stage.layers, "reason": stage.reason, "cut": cut, "views": stage.views}
+        return read_json(note)
+    decided = decide()
     job.work.mkdir(parents=True, exist_ok=True)
-    write_json(note, told)
-    return stage
+    write_json(note, decided)
+    return decided
 
 
 def _stage(network: TimmNetwork, job: Job, layers: str, head: Head | None, changes: bool) -> Stage:
@@ -193,14 +206,20 @@ def _stage(network: TimmNetwork, job: Job, layers: str, head: Head | None, chang
 def seconds_a_picture(network: TimmNetwork, job: Job) -> float:
     """Time one training step of all layers on a few pictures; nothing is changed by it."""
     images = torch.from_numpy(np.array(job.train_images[:TIMED_PICTURES]))
-    pixels = images.permute(0, 3, 1, 2).float()
+    device = choose_device()
+    device.place(network)
     network.train()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng():
         for _ in range(2):
             began = time.monotonic()
-            network(pixels).sum().backward()
+            with device.precision():
+                total = network(device.pixels(images)).sum()
+            total.backward()
+            float(total.detach())  # waits for a GPU
+    each_s = (time.monotonic() - began) / len(images)
     network.zero_grad(set_to_none=True)
-    return (time.monotonic() - began) / len(images)
+    network.to("cpu").eval()
+    return each_s
 
 
 def train_last(network: TimmNetwork, job: Job, stage: Stage, recipe: Recipe) -> dict[str, Any]:
