@@ -21,9 +21,9 @@ def value(name, options, counts, label, progress=0.0, logits=EVEN_ODDS):
 @pytest.mark.parametrize(
     ("name", "options", "counts", "label", "wanted"),
     [
-        # weights proportional to 1 and (1 - 0.5) / (1 - 0.5^2) = 2/3, scaled to the mean 1
-        ("class-balanced", {"beta": 0.5}, (1, 2), 0, 1.2 * math.log(2)),
-        ("class-balanced", {"beta": 0.5}, (1, 2), 1, 0.8 * math.log(2)),
+        # weights 1 and (1 - 0.5) / (1 - 0.5^2) = 2/3, over their mean (1 + 2 * 2/3) / 3 = 7/9
+        ("class-balanced", {"beta": 0.5}, (1, 2), 0, 9 / 7 * math.log(2)),
+        ("class-balanced", {"beta": 0.5}, (1, 2), 1, 6 / 7 * math.log(2)),
         ("class-balanced", {"beta": 0.0}, (1, 2), 1, math.log(2)),
         ("class-balanced", {"beta": 0.5}, (1, 0), 0, math.log(2)),
         ("balanced-softmax", {}, (3, 1), 0, -math.log(3 / 4)),
@@ -46,7 +46,7 @@ def test_ldam_weighs_classes_at_the_end_only():
     options = {"max_margin": 0.0, "beta": 0.5, "reweight_from": 0.8}
     early, late = (value("ldam", options, (1, 2), 0, progress) for progress in (0.79, 0.8))
     assert early == pytest.approx(math.log(2))
-    assert late == pytest.approx(1.2 * math.log(2))
+    assert late == pytest.approx(9 / 7 * math.log(2))
 
 
 def test_balanced_softmax_is_logit_adjusted_with_tau_1():

@@ -28,18 +28,18 @@ def balanced_weights(class_counts: Sequence[int], beta: float) -> Tensor:
     """Return one over the effective number of pictures, (classes,) float64.
 
     The effective number of n pictures is (1 - beta^n) / (1 - beta): 1 for beta 0, n as beta nears
-    1. The weights of the classes that have pictures are scaled to the mean 1; those of the others
-    are 0.
+    1. Weights are scaled so that their mean over the training pictures is 1 and the learning rate
+    keeps its meaning (in the paper their mean over classes is). A class without pictures has 0.
 
     Source:
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples (2019), equation 4.
 
     Example:
-        >>> [round(w, 9) for w in balanced_weights((1, 2, 0), beta=0.5).tolist()]  # 1 : 1 / 1.5
-        [1.2, 0.8, 0.0]
+        >>> [round(w, 6) for w in balanced_weights((1, 2, 0), beta=0.5).tolist()]  # 1 : 1 / 1.5
+        [1.285714, 0.857143, 0.0]
     """
     effective = [-math.expm1(count * math.log(beta)) if beta else 1.0 for count in class_counts]
     weights = [1 / e if n else 0.0 for n, e in zip(class_counts, effective, strict=True)]
-    mean = sum(weights) / max(1, sum(count > 0 for count in class_counts))
-    scaled = [weight / (mean or 1.0) for weight in weights]
+    total = sum(count * weight for count, weight in zip(class_counts, weights, strict=True))
+    scaled = [weight * sum(class_counts) / (total or 1.0) for weight in weights]
     return torch.tensor(scaled, dtype=torch.float64)

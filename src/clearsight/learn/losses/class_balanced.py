@@ -18,7 +18,7 @@ from clearsight.learn.losses._class_counts import balanced_weights
 class ClassBalanced:
     """Mean of -w_y log softmax(z)_y, with w_y proportional to (1 - beta) / (1 - beta^n_y).
 
-    n_y are the training pictures of class y; the mean weight of the classes is 1.
+    n_y are the training pictures of class y; the mean weight of the pictures is 1.
 
     Args:
         config: `beta` in [0, 1); 0 weighs all classes alike, near 1 is one over n_y.
@@ -28,9 +28,9 @@ class ClassBalanced:
         Cui et al., Class-Balanced Loss Based on Effective Number of Samples (2019), equation 9.
 
     Example:
-        >>> loss = ClassBalanced(ClassBalanced.Config(beta=0.5), (1, 2))  # weights 1.2 and 0.8
+        >>> loss = ClassBalanced(ClassBalanced.Config(beta=0.5), (1, 2))  # weights 9/7, 6/7
         >>> round(float(loss(torch.tensor([[0.0, 0.0]]), torch.tensor([0])) / math.log(2)), 4)
-        1.2
+        1.2857
     """
 
     class Config(BaseConfig):

@@ -37,6 +37,7 @@ class RankedProbability:
         """No options."""
 
     tasks: ClassVar[tuple[Task, ...]] = ("ordinal", "single-label")
+    balances: ClassVar[bool] = False
     worked_example: ClassVar[tuple[Any, Any, float]] = (
         [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]],
         [0, 1],
