@@ -1,11 +1,13 @@
 """Run by test_learn_gradient_resume.py in a process of its own, to be killed.
 
-Usage: gradient_worker.py WORK OUT. Prints one line a step; writes the weights' digest to OUT.
+Usage: gradient_worker.py WORK OUT RECIPE. Prints one line a step; writes the weights' digest to
+OUT.
 """
 
 import hashlib
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,23 @@ RECIPE = Recipe(
     batch_size=16,
     augment=[Choice.of("shift-flip", shift=2, mirror=True)],
 )
+RECIPES = {
+    "plain": RECIPE,
+    "averaged": replace(
+        RECIPE,
+        batch_size=8,
+        accumulate=2,
+        averaging="ema",
+        mix="mixup",
+        sampler="balanced",
+        schedule="cosine",
+        clip=1.0,
+    ),
+    "sgd-swa": replace(
+        RECIPE, lr=0.1, optimizer="sgd", averaging="swa", mix="cutmix", loss="focal"
+    ),
+    "timm": replace(RECIPE, lr=0.01, optimizer="timm:lamb"),
+}
 
 
 def digest(network):
@@ -76,5 +95,5 @@ if __name__ == "__main__":
     _clock.CHECKPOINT_S, _clock.CHECKPOINT_COST = 0.0, 1e9  # one every step
     job = make_job(Path(sys.argv[1]), Budget(epochs=12), Lines())
     network = make_network(job)
-    train_network(network, job, RECIPE)
+    train_network(network, job, RECIPES[sys.argv[3]])
     Path(sys.argv[2]).write_text(digest(network))

@@ -74,9 +74,10 @@ class Averages:
 
     def restore(self, tensors: Mapping[str, Tensor], taken: int) -> None:
         """Take over what `tensors()` and `taken` gave."""
-        self._mean = {
-            name: torch.empty_like(self._weights[name]).copy_(value)
-            for name, value in tensors.items()
+        self._mean = {  # in the order of the weights, which is not the file's
+            name: torch.empty_like(weight).copy_(tensors[name])
+            for name, weight in self._weights.items()
+            if name in tensors
         }
         self.taken = taken
 
