@@ -67,7 +67,6 @@ def plant(monkeypatch) -> type[PlantedFamily]:
 def write_bright_and_dark(folder, per_class=40):
     """Write tiny pictures of which the top left pixel tells the class."""
     import cv2
-
     from race_ground import pictures
 
     images, labels = pictures(4 * per_class, 5)

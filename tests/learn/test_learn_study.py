@@ -17,7 +17,7 @@ from clearsight.core.errors import ClearsightError, DataError, StorageError, Usa
 from clearsight.core.progress import Silent
 from clearsight.learn.family import Facts
 from clearsight.learn.search.space import Axis, Space, decisions, derive_space
-from clearsight.learn.search.study import STARTUP_TRIALS, Pruned, Study
+from clearsight.learn.search.study import DEATHS, STARTUP_TRIALS, Pruned, Study
 from clearsight.learn.settings import TrainSettings
 
 FACTS = Facts(("a", "b"), (50, 50), 28, 28, True)
@@ -204,6 +204,28 @@ def test_a_study_of_something_else_is_refused(tmp_path, name):
     with pytest.raises(DataError, match=f"other {name}"):
         Study(path, SPACE, 0, IDENTITY | {name: "else"})
     Study(path, SPACE, 0, IDENTITY)
+
+
+def test_what_a_dead_process_had_drawn_is_tried_again(tmp_path):
+    path, drawn = tmp_path / "study.sqlite3", []
+    for _ in range(DEATHS):
+        study = Study(path, SPACE, 0, IDENTITY)
+        study.clear_dead()
+        drawn.append(study.ask().values)
+    assert all(values == drawn[0] == {"family.x": 1.0} for values in drawn)
+    study = Study(path, SPACE, 0, IDENTITY)
+    assert len(study.clear_dead()) == 1
+    assert study.ended() == 1
+    assert study.trials()[-1].about["error"] == f"its process ended {DEATHS} times"
+    assert study.ask().values != drawn[0]
+
+
+def test_a_kill_before_anything_is_drawn(tmp_path):
+    path = tmp_path / "study.sqlite3"
+    Study(path, SPACE, 0, IDENTITY)._study.ask()
+    study = Study(path, SPACE, 0, IDENTITY)
+    assert study.clear_dead() == [0]
+    assert study.ask().values == {"family.x": 1.0}
 
 
 def test_pruning_needs_others_to_compare_with(tmp_path):

@@ -19,6 +19,8 @@ from clearsight.learn.search.space import Axis, Space
 
 NAME = "clearsight"
 MODEL, IDENTITY = "model", "identity"
+DEATHS = 10
+"""A trial under which the process has ended so often is not tried again."""
 STARTUP_TRIALS = 8
 """Trials at random before the sampler learns from them, and before any is pruned."""
 REPORT_STEPS = 20
@@ -110,7 +112,7 @@ class Study:
                 one.state.name.lower(),
                 one.value if one.state.name == "COMPLETE" else None,
                 dict(one.params),
-                {k: v for k, v in one.user_attrs.items() if k != "again"},
+                _about(one),
             )
             for one in self._study.get_trials(deepcopy=False)
         ]
@@ -120,14 +122,19 @@ class Study:
         return sum(told.state in ("complete", "pruned") or _failed(told) for told in self.trials())
 
     def clear_dead(self) -> list[int]:
-        """Mark trials of a dead process as failed, queue them again, and return their numbers."""
+        """Mark trials of a dead process as failed, queue them again, and return their numbers.
+
+        One whose process has died DEATHS times is not tried again: it may be why.
+        """
         from optuna.trial import TrialState
 
         dead = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for one in dead:
+            deaths = one.user_attrs.get("deaths", 0) + 1
+            drawn = {**one.user_attrs.get("drawn", {}), **one.params}
             self._study.tell(one.number, state=TrialState.FAIL)
-            if one.params and "again" not in one.user_attrs:
-                self._study.enqueue_trial(one.params, user_attrs={"again": one.number})
+            if deaths < DEATHS:
+                self._queue(drawn, deaths=deaths)
         return [one.number for one in dead]
 
     def ask(self) -> Trial:
@@ -176,7 +183,12 @@ class Study:
         """Queue each model as it is by default: a study is never worse than no study."""
         for model, axes in self._space.axes.items():
             first = {_parameter(model, axis): axis.default for axis in axes}
-            self._study.enqueue_trial({MODEL: model, **first}, skip_if_exists=True)
+            self._queue({MODEL: model, **first})
+
+    def _queue(self, drawn: dict[str, Any], **about: Any) -> None:
+        """Have a trial tried next; a kill may come before what was drawn is on disk."""
+        about["drawn"] = drawn
+        self._study.enqueue_trial(drawn, user_attrs=about, skip_if_exists=not about.get("deaths"))
 
 
 class Trial:
@@ -239,6 +251,14 @@ class Trial:
 
 class Pruned(Exception):  # noqa: N818 - an event, not a fault
     """A trial is worse than the median of the others at the same point."""
+
+
+def _about(one: Any) -> dict[str, Any]:
+    """Return what was noted of a trial, and why it is not tried again."""
+    about = {k: v for k, v in one.user_attrs.items() if k not in ("deaths", "drawn")}
+    if one.state.name == "FAIL" and one.user_attrs.get("deaths", 0) + 1 >= DEATHS:
+        about.setdefault("error", f"its process ended {DEATHS} times")
+    return about
 
 
 def _failed(told: Told) -> bool:

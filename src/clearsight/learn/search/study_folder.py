@@ -23,7 +23,7 @@ from clearsight.core.files import TEMPORARY_PREFIX, read_json, storage_errors
 from clearsight.core.progress import Progress
 from clearsight.data.dataset import Dataset
 from clearsight.data.fingerprint import fingerprint
-from clearsight.learn.choose import shortlist
+from clearsight.learn.contest import find_candidates
 from clearsight.learn.inputs import affordable_parts, find_facts
 from clearsight.learn.settings import TrainSettings
 from clearsight.learn.train import divide
@@ -105,21 +105,25 @@ def begin_study(
 
     Raises:
         DataError: the data set cannot be used.
+        UnknownKeyError, ConfigError: a model or an option is wrong.
     """
     if settings.ensemble_cost > 1:
         raise ConfigError("ensemble_cost would do nothing in a study: it keeps one recognizer.")
     dataset = divide(data, settings)
     parts = affordable_parts(dataset, settings, progress)
-    asked = tuple(models) or (() if settings.model == "auto" else (settings.model,))
-    if not asked:
-        facts = find_facts(parts, settings)
-        asked = tuple(dict.fromkeys(one.key for one in shortlist(facts, settings.time_s)))
+    facts = find_facts(parts, settings)
+    asked = tuple(models) or (settings.model,)
+    found = {
+        model: find_candidates(settings.model_copy(update={"model": model}), facts)
+        for model in dict.fromkeys(asked)
+    }
+    searched = [one.key for one in found.pop("auto", [])] + list(found)
     record = StudyRecord(
         state="searching",
         data=str(data.resolve()),
         fingerprint=fingerprint(dataset),
         settings=settings.model_copy(update={"model": "auto"}),
-        models=tuple(dict.fromkeys(asked)),
+        models=tuple(dict.fromkeys(searched)),
         trials=trials,
         pictures={name: len(part) for name, part in parts.items()},
     )
