@@ -12,6 +12,8 @@ from clearsight.core.registry import camel
 from clearsight.testing.augment_contract import AugmentContract
 from clearsight.testing.averaging_contract import AveragingContract
 from clearsight.testing.check_contract import CheckContract
+from clearsight.testing.descriptor_contract import DescriptorContract
+from clearsight.testing.encoder_contract import EncoderContract
 from clearsight.testing.metric_contract import MetricContract
 from clearsight.testing.mix_contract import MixContract
 from clearsight.testing.optimizer_contract import OptimizerContract
@@ -111,6 +113,18 @@ def test_add_a_head():
         contract.run(name, head)
 
 
+@pytest.mark.parametrize(
+    ("page", "contract", "stem"),
+    [
+        ("add-a-descriptor.md", DescriptorContract(), "my_stripes"),
+        ("add-an-encoder.md", EncoderContract(), "my_sum"),
+    ],
+)
+def test_add_a_part_of_a_classical_recognizer(page, contract, stem):
+    for clause in contract.clauses():
+        contract.run(clause, block_of(page, stem))
+
+
 PAGES = sorted(path.name for path in (ROOT / "docs/how-to").glob("add-a*.md"))
 
 
@@ -120,6 +134,8 @@ def test_there_is_a_page_for_every_kind():
         "augmentation",
         "averaging",
         "check",
+        "descriptor",
+        "encoder",
         "engine",
         "head",
         "loss",

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from clearsight.core.errors import ConfigError
+from clearsight.core.errors import ConfigError, UsageError
 from clearsight.core.nouns import Preprocessing
 from clearsight.core.progress import Silent
 from clearsight.engines.open import open_session
+from clearsight.learn.contest import build_family, named
 from clearsight.learn.families.classical import Classical
 from clearsight.learn.family import Budget, Facts, Job
 
@@ -133,6 +134,94 @@ def test_unknown_options_are_refused() -> None:
         Classical.Config.parse({"feature": ["hog"]})
     with pytest.raises(ConfigError, match="orientations"):
         Classical(Classical.Config(options={"hog": {"orientation": 9}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("hog", {"features": ["hog"]}),
+        ("sift+logistic", {"features": ["sift"], "head": "logistic"}),
+        ("sift+colour+vlad", {"features": ["sift", "colour"], "encoder": "vlad"}),
+        ("surf+bovw+linear-svm", {"features": ["surf"], "encoder": "bovw", "head": "linear-svm"}),
+    ],
+)
+def test_a_name_is_its_parts(name: str, config: dict[str, Any]) -> None:
+    candidate = named(name, {"side": 32})
+    assert candidate.key == "classical"
+    assert candidate.config == {"side": 32, **config}
+    build_family(candidate)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        ("sift+linearsvm", {}, ["linearsvm", "linear-svm"]),
+        ("sfit+linear-svm", {}, ["sfit", "'sift'"]),
+        ("linear-svm+sift", {}, ["'sift' stands in the wrong place"]),
+        ("bovw+linear-svm", {}, ["names no descriptor"]),
+        ("sift+logistic+linear-svm", {}, ["wrong place"]),
+        ("sift+linear-svm", {"head": "logistic"}, ["decides the head", "--model classical"]),
+        ("hog+sift+hog", {}, ["hog"]),
+        ("hog+bovw", {}, ["bovw", "whole-picture"]),
+        ("hog", {"options": {"sift": {}}}, ["'sift'", "not used"]),
+        ("sift", {"options": {"sift": {"stepp": 2}}}, ["family.options.sift", "'step'"]),
+    ],
+)
+def test_a_wrong_name_or_option_is_refused(
+    name: str, config: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        build_family(named(name, config))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_old_name_leads_to_the_new_one() -> None:
+    with pytest.raises(UsageError, match=r"'hog\+linear-svm'"):
+        named("hog-svm", {})
+
+
+SMALL_BAG = {"bovw": {"words": 32}, "vlad": {"words": 8}, **ONE_STRENGTH}
+
+
+@pytest.mark.parametrize(
+    ("features", "encoder", "least"),
+    [(("sift", "colour"), None, 0.9), (("surf",), "bovw", 0.8), (("sift",), "vlad", 0.9)],
+)
+def test_local_features_are_learnt_and_exported(
+    tmp_path: Path, features: tuple[str, ...], encoder: str | None, least: float
+) -> None:
+    options = {key: SMALL_BAG[key] for key in (encoder or "bovw", "linear-svm")}
+    config = Classical.Config(features=features, encoder=encoder, options=options)
+    fitted = Classical(config).fit(job(tmp_path))
+    logits = fitted.logits(IMAGES[TEST])
+    assert (logits.argmax(axis=1) == LABELS[TEST]).mean() > least
+    assert fitted.weights()[f"{features[0]}.words"].dtype == np.float32
+    for engine in ("onnxruntime", "openvino"):
+        got = open_session(fitted.onnx_model(), engine).run(IMAGES[TEST][:50])["logits"]
+        np.testing.assert_allclose(got, logits[:50], atol=1e-3)
+
+
+def test_codebooks_are_the_same_bit_for_bit(tmp_path: Path) -> None:
+    config = Classical.Config(features=("sift",), options={"bovw": {"words": 16}, **ONE_STRENGTH})
+    first, second = (Classical(config).fit(job(tmp_path / name)).weights() for name in "ab")
+    assert set(first) == set(second)
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name])
+
+
+def test_pictures_are_left_out_when_time_is_short_and_that_is_said(tmp_path: Path) -> None:
+    listening = Listening()
+    many = job(
+        tmp_path,
+        train_images=np.repeat(IMAGES[TRAIN], 20, axis=0),
+        train_labels=np.repeat(LABELS[TRAIN], 20),
+        budget=Budget(deadline=time.monotonic() + 0.5),
+        progress=listening,
+    )
+    fitted = Classical(Classical.Config(features=("sift",))).fit(many)
+    assert 200 <= fitted.story["pictures_used"] < 12_000
+    assert any("of 12000" in text and "too little time" in text for text in listening.said)
 
 
 def test_it_needs_no_torch() -> None:

@@ -95,15 +95,15 @@ class Sift:
             for one in self.windows(size)
         ]
         vectors = graph.add("Concat", *found, axis=1)
-        diagonal = np.tile([1, math.sqrt(2)], DIRECTIONS * _grid.PARTS**2 // 2)
-        vectors = graph.add("Mul", vectors, graph.constant(diagonal))
+        a_pixel = np.tile([1 / 2, math.sqrt(2) / 2], DIRECTIONS * _grid.PARTS**2 // 2)
+        vectors = graph.add("Mul", vectors, graph.constant(a_pixel))
         return normalised(graph, vectors, CLIP, Length.ROOT if self.config.root else Length.L2)
 
 
 def _direction_maps(graph: GraphBuilder, grey: str, size: Preprocessing) -> str:
     """Each pixel's gradient as the sum of two neighbouring directions (n, 8, height, width).
 
-    Diagonal directions are still too short by the square root of two.
+    All are twice a pixel's difference, diagonal ones still shorter by the square root of two.
     """
     height, width = size.height, size.width
     pads = graph.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
