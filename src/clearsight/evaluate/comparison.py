@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clearsight.core.errors import DataError, ImageError
+from clearsight.core.errors import DataError, ImageError, UsageError
 from clearsight.core.progress import Progress
 from clearsight.core.seeds import generator
 from clearsight.data.dataset import Dataset
@@ -20,7 +20,7 @@ from clearsight.evaluate.evaluation import LeftOut
 from clearsight.evaluate.figures import Measure, measures
 from clearsight.evaluate.groups import letters
 from clearsight.evaluate.pairs import LEVEL, Answers, Pair, find_pairs
-from clearsight.evaluate.score import score_pictures
+from clearsight.evaluate.score import match_classes, score_pictures
 
 TIMED_PICTURES = 64
 FEWEST_PICTURES = 1000
@@ -154,7 +154,9 @@ def compare(
 
     Raises:
         DataError: no picture that can be scored, or a class a recognizer does not know.
+        UsageError: pictures with several labels each.
     """
+    _check(contenders, dataset)
     of = len(dataset)
     pictures = _usable(dataset, contenders[0].predictor)
     costs = measure_costs([item.predictor for item in contenders], pictures, progress)
@@ -202,6 +204,17 @@ def _score(contender: Contender, dataset: Dataset, progress: Progress) -> _Score
     labels = np.array([dataset.samples[index].label for index in kept], dtype=np.int64)
     answers = Answers(np.array(kept, dtype=np.int64), labels, scored.correct)
     return _Score(measures(scored), answers, left_out)
+
+
+def _check(contenders: Sequence[Contender], dataset: Dataset) -> None:
+    """Refuse what cannot be compared before anything takes time."""
+    if dataset.task == "multi-label":
+        raise UsageError(
+            f"The pictures of {dataset.root} have several labels each; recognizers are compared "
+            "on pictures with one. Score each with 'clearsight evaluate'."
+        )
+    for item in contenders:
+        match_classes(item.predictor, dataset)
 
 
 def _usable(dataset: Dataset, predictor: BundlePredictor) -> list[bytes]:

@@ -80,8 +80,7 @@ def score_pictures(
         DataError: no picture that can be decoded, or a class that the recognizer does
             not know.
     """
-    _check_task(predictor, dataset)
-    columns = _match(tuple(predictor.classes), dataset)
+    columns = match_classes(predictor, dataset)
     rows, kept = _infer(predictor, dataset, progress, quarantined)
     if not kept:
         raise DataError(
@@ -112,8 +111,14 @@ def _check_task(predictor: Predictor, dataset: Dataset) -> None:
         )
 
 
-def _match(classes: Sequence[str], dataset: Dataset) -> dict[int, int]:
-    """Return the recognizer's column for each of the data set's labels that occur, by name."""
+def match_classes(predictor: Predictor, dataset: Dataset) -> dict[int, int]:
+    """Return the recognizer's column for each of the data set's labels that occur, by name.
+
+    Raises:
+        DataError: a class that the recognizer does not know, or labels of another kind.
+    """
+    _check_task(predictor, dataset)
+    classes = tuple(predictor.classes)
     place = {name: column for column, name in enumerate(classes)}
     occurring = sorted({label for sample in dataset.samples for label in sample.labels})
     unknown = [dataset.classes[label] for label in occurring if dataset.classes[label] not in place]
