@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -160,10 +161,11 @@ def ours(folder: Path, run: Path, arguments, seed: int) -> tuple[float, float, s
     return float(_command("evaluate", run, folder)["accuracy"]), seconds, str(trained["family"])
 
 
-def _command(*arguments: object) -> dict:
+def _command(*arguments: object) -> dict[str, Any]:
     words = [sys.executable, "-m", "clearsight", *map(str, arguments), "--json"]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 def main() -> None:
@@ -198,7 +200,9 @@ def main() -> None:
                     Path(folder) / "set", Path(folder) / "run", arguments, seed
                 )
             print(f"{name} seed {seed}: {family} {got:.4f}, rival {theirs:.4f}, {n} test pictures")
-            ours_found.append(got), rival_found.append(theirs), took.append(seconds)
+            ours_found.append(got)
+            rival_found.append(theirs)
+            took.append(seconds)
         gains = [100 * (a - b) for a, b in zip(ours_found, rival_found, strict=True)]
         for label, unit, values in (
             ("accuracy", "share", ours_found),

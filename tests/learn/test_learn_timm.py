@@ -128,6 +128,14 @@ def test_small_pictures_are_not_blown_up(size: tuple[int, int], side: int) -> No
     assert Timm(Timm.Config(side=96)).preprocessing(facts(*size)).height == 96
 
 
+def test_a_pretrained_model_is_not_asked_at_a_fraction_of_its_side() -> None:
+    for time_s in (None, 10.0):
+        small = facts(32, 32, time_s, 5000)
+        assert Timm(Timm.Config()).preprocessing(small).height == 128
+        scratch = Timm(Timm.Config(pretrained="no")).preprocessing(small).height
+        assert scratch == (64 if time_s is None else 32)
+
+
 def test_the_side_shrinks_with_the_time() -> None:
     family = Timm(Timm.Config(name="resnet18"))
     sides = [family.preprocessing(facts(28, 28, time_s, 5000)).height for time_s in (1e4, 60)]

@@ -204,6 +204,13 @@ def _in_time(call: Callable[[], Result], timeout_s: float = DOWNLOAD_TIMEOUT_S) 
     raise _UnavailableError(f"the hub failed: {reason}")
 
 
+def weights_expected(name: str) -> bool:
+    """Whether pre-trained weights of a timm model can probably be had here."""
+    entry = _table().get(name.split(".")[0])
+    installed = entry is not None and importlib.util.find_spec(entry["package"]) is not None
+    return installed or hub_reachable()
+
+
 def packaged_names() -> list[str]:
     """Return the timm names of which this clearsight knows packaged weights."""
     return sorted(_table())

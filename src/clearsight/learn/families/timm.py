@@ -14,7 +14,13 @@ from clearsight.core.config import Config
 from clearsight.core.errors import ConfigError
 from clearsight.core.nouns import TASKS, Preprocessing
 from clearsight.core.seeds import derive_seed
-from clearsight.learn.backbones import Weights, build, find_weights, packaged_names
+from clearsight.learn.backbones import (
+    Weights,
+    build,
+    find_weights,
+    packaged_names,
+    weights_expected,
+)
 from clearsight.learn.backbones import check_name as check_name
 from clearsight.learn.family import Capabilities, Facts, Job
 from clearsight.learn.fine_tuning import choose_stage, start_head, train_all, train_last
@@ -173,23 +179,28 @@ class Timm:
         return counted | {"adapters": {"rank": rank, "alpha": alpha or 2.0 * rank}} | story
 
     def _side(self, facts: Facts) -> int:
-        """The largest side at which the time allows some passes, down to half of the wanted."""
-        longer, own = max(facts.height, facts.width), own_side(self.config.name)
-        small = longer <= SMALL_SIDE
-        wanted = next_side(self.config.name, 2 * longer) if small else own
-        least = next_side(self.config.name, longer if small else own // 2)
-        if facts.time_s is None:
-            return wanted
+        """The largest side at which the time allows some passes, down to half of the wanted.
+
+        A pre-trained model is not asked below half of its own side, however small the pictures:
+        its features are of things that large.
+        """
+        name, longer = self.config.name, max(facts.height, facts.width)
+        small, half = longer <= SMALL_SIDE, own_side(name) // 2
+        floor = half if self.config.pretrained != "no" and weights_expected(name) else 0
+        wanted = next_side(name, max(2 * longer, floor)) if small else own_side(name)
+        least = next_side(name, max(longer, floor) if small else half)
         side = wanted
         while side > least and self._passes(facts, side) < PASSES:
-            side = max(least, next_side(self.config.name, round(0.7 * side)))
+            side = max(least, next_side(name, round(0.7 * side)))
         return side
 
     def _passes(self, facts: Facts, side: int) -> float:
         """About how many passes the time allows."""
+        if facts.time_s is None:
+            return float("inf")
         picture = 3e6 * (cost(self.config.name, side) or 1.0)
         rate = TRAINING_RATE * (os.cpu_count() or 1)
-        return (facts.time_s or 0.0) * rate / (picture * max(1, facts.n_train))
+        return facts.time_s * rate / (picture * max(1, facts.n_train))
 
     def _weights(self, job: Job) -> Weights | None:
         if self.config.pretrained == "no":
