@@ -76,11 +76,12 @@ class Augmix:
         kept = torch.from_numpy(draws.beta(options.alpha, options.alpha, n)).float()
         weights = shares.to(images_nhwc.device) * (1 - kept.to(images_nhwc.device))[:, None]
         blended = images_nhwc * kept.to(images_nhwc.device)[:, None, None, None]
-        for chain in range(options.chains):
-            blended += self._chain(images_nhwc, random) * weights[:, chain, None, None, None]
+        ends = self._ends(images_nhwc.repeat(options.chains, 1, 1, 1), random)
+        for chain, end in enumerate(ends.chunk(options.chains)):
+            blended += end * weights[:, chain, None, None, None]
         return blended.round_().clamp_(0, 255).to(torch.uint8)
 
-    def _chain(self, images_nhwc: Tensor, random: torch.Generator) -> Tensor:
+    def _ends(self, images_nhwc: Tensor, random: torch.Generator) -> Tensor:
         """Return every picture after one chain of its own length."""
         n, changed = len(images_nhwc), images_nhwc
         length = torch.randint(1, self.config.longest_chain + 1, (n,), generator=random)
@@ -89,5 +90,5 @@ class Augmix:
             strength = drawn_strength(len(going), self.config.strength, random)
             there = going.to(images_nhwc.device)
             after = apply_drawn(changed[there], OPERATIONS, strength, self._ranges, random)
-            changed = changed.index_put((there,), after)
+            changed[there] = after
         return changed
