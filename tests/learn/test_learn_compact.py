@@ -13,7 +13,7 @@ from clearsight.learn.augment.shift_flip import ShiftFlip
 from clearsight.learn.export import export_onnx
 from clearsight.learn.families.compact import Compact
 from clearsight.learn.family import Budget, Facts, Job
-from clearsight.learn.mirroring import mirroring_keeps_labels
+from clearsight.learn.label_preserving import LabelPreserving
 from clearsight.learn.networks.compact_network import CompactNetwork
 from clearsight.testing.toy_pictures import CLASSES, toy_pictures
 
@@ -35,15 +35,15 @@ def test_digits_are_never_mirrored():
     images, labels = _digits()
     for size in (1, 3):  # as they are, and enlarged
         large = images.repeat(size, 1).repeat(size, 2)
-        verdict = mirroring_keeps_labels(large, labels, tuple("0123456789"), seed=0)
-        assert not verdict.mirror, verdict
+        verdict = LabelPreserving(large, labels, tuple("0123456789"), seed=0).left_right
+        assert not verdict.allowed, verdict
 
 
 def test_symmetric_pictures_are_mirrored():
     images, labels = toy_pictures(Preprocessing(height=20, width=20, channels=3), 60, seed=0)
     images[1::2] = images[1::2, :, ::-1]  # every class both ways
-    verdict = mirroring_keeps_labels(images, labels, CLASSES, seed=0)
-    assert verdict.mirror
+    verdict = LabelPreserving(images, labels, CLASSES, seed=0).left_right
+    assert verdict.allowed
     assert "3 of 3 classes" in verdict.reason
 
 
@@ -53,14 +53,14 @@ def test_classes_that_are_mirror_images_forbid_mirroring():
     left = np.where(x < y, 200, 40).astype(np.uint8)[None, ..., None].repeat(60, 0)
     images = np.concatenate([images, left, left[:, :, ::-1]])
     labels = np.concatenate([labels, np.repeat([3, 4], 60)])
-    verdict = mirroring_keeps_labels(images, labels, (*CLASSES, "left", "right"), seed=0)
-    assert not verdict.mirror
-    assert "'left' and 'right' into each other" in verdict.reason
+    verdict = LabelPreserving(images, labels, (*CLASSES, "left", "right"), seed=0).left_right
+    assert not verdict.allowed
+    assert "'left' and 'right' turn into each other" in verdict.reason
 
 
 def test_too_few_pictures_are_not_mirrored():
     images, labels = toy_pictures(Preprocessing(height=20, width=20, channels=1), 2, seed=0)
-    assert not mirroring_keeps_labels(images, labels, CLASSES, seed=0).mirror
+    assert not LabelPreserving(images, labels, CLASSES, seed=0).left_right.allowed
 
 
 def test_two_epochs_show_every_picture_both_ways():

@@ -25,7 +25,7 @@ from clearsight.learn.backbones import check_name as check_name
 from clearsight.learn.family import Capabilities, Facts, Job
 from clearsight.learn.fine_tuning import choose_stage, start_head, train_all, train_last
 from clearsight.learn.fitted_network import FittedNetwork
-from clearsight.learn.mirroring import Verdict, mirroring_keeps_labels
+from clearsight.learn.label_preserving import TrainingPictures, Verdict
 from clearsight.learn.networks.low_rank import add_adapters, check_adaptable, merge_adapters
 from clearsight.learn.networks.timm_network import TimmNetwork
 from clearsight.learn.networks.timm_sides import check_side, cost, create, next_side, own_side
@@ -121,16 +121,16 @@ class Timm:
         model = build(self.config.name, weights, len(job.classes), seed, side)
         mean, std = (weights.mean, weights.std) if weights else (SCRATCH_MEAN, SCRATCH_STD)
         network = TimmNetwork(model, mean, std, frozen_norms=weights is not None)
-        verdict = mirroring_keeps_labels(job.train_images, job.train_labels, job.classes, job.seed)
+        verdict = TrainingPictures.of(job).keeps_labels.left_right
         if job.training.augment is None:
-            mirroring = "on" if verdict.mirror else "off"
+            mirroring = "on" if verdict.allowed else "off"
             job.progress.say(f"Mirroring is {mirroring}", reason=verdict.reason)
         story = self._trained(network, job, weights, verdict)
         story |= {
             "model": self.config.name,
             "weights": weights.origin if weights else "from scratch",
             "side": side,
-            "mirror": {"on": verdict.mirror, "reason": verdict.reason},
+            "mirror": {"on": verdict.allowed, "reason": verdict.reason},
         }
         licences = (weights.licence,) if weights else ()
         outputs = _outputs(network, job.train_images[:2])
@@ -139,7 +139,7 @@ class Timm:
     def _trained(
         self, network: TimmNetwork, job: Job, weights: Weights | None, verdict: Verdict
     ) -> dict[str, Any]:
-        recipe = self._recipe(job, weights, verdict.mirror)
+        recipe = self._recipe(job, weights, verdict.allowed)
         if self.config.adapters is not None:
             return self._adapted(network, job, weights, recipe)
         if weights is None:
