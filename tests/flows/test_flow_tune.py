@@ -11,12 +11,12 @@ import time
 import pytest
 from flow_support import command, environment, tree, write_digits
 
-TRIALS = 6
+TRIALS = 5
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("tune") / "digits", ["zero", "one"], 16)
+    return write_digits(tmp_path_factory.mktemp("tune") / "digits", ["zero", "one"], 12)
 
 
 def arguments(digits, study):

@@ -16,7 +16,7 @@ from clearsight.core.bundle import open_bundle
 from clearsight.core.errors import ClearsightError, DataError, StorageError, UsageError
 from clearsight.core.progress import Silent
 from clearsight.learn.family import Facts
-from clearsight.learn.search.space import Axis, Space, decisions, derive_space
+from clearsight.learn.search.space import RECIPES, Axis, Space, decisions, derive_space
 from clearsight.learn.search.study import DEATHS, STARTUP_TRIALS, Pruned, Study
 from clearsight.learn.settings import TrainSettings
 
@@ -263,3 +263,26 @@ def test_decisions_take_axes_away():
     names = {axis.name for axis in derive_space(["compact"], base, FACTS).axes["compact"]}
     assert "training.weight_decay" in names
     assert not names & {"training.lr", "training.loss.options.smoothing"}
+
+
+@pytest.mark.parametrize("key", ["compact", "textbook"])
+def test_a_study_begins_with_the_families_own_recipe(key, tmp_path, monkeypatch):
+    from clearsight.learn.families import compact, textbook
+    from clearsight.learn.family import FAMILIES, Budget
+    from clearsight.testing.family_contract import toy_job
+
+    caught = []
+
+    def catch(network, job, recipe):
+        caught.append(recipe)
+        raise KeyboardInterrupt
+
+    module = {"compact": compact, "textbook": textbook}[key]
+    monkeypatch.setattr(module, "train_network", catch)
+    family = FAMILIES.load(key)
+    with pytest.raises(KeyboardInterrupt):
+        family(family.Config()).fit(toy_job(family, tmp_path, Budget(epochs=1)))
+    (recipe,) = caught
+    loss = recipe.loss if isinstance(recipe.loss, str) else recipe.loss.options
+    smoothing = 0.0 if isinstance(loss, str) else loss["smoothing"]
+    assert RECIPES[key] == (recipe.lr, recipe.weight_decay, smoothing)
