@@ -16,8 +16,7 @@ from clearsight.learn.onnx_graph import GraphBuilder
 
 WINDOW_SIGMA = 0.66
 """Standard deviation of the window in parts (Bay 2008, section 4.2: 3.3 scales of 5 a part)."""
-SMALL_SAMPLES, LARGE_SAMPLES = 3, 5
-SMALL_SCALES, LARGE_SCALES = (1,), (1, 2)
+SMALL_SAMPLES, LARGE_SAMPLES = 2, 5
 SMALL_STEP, LARGE_STEP = 2, 4
 SMALL_UP_TO = 48
 
@@ -36,13 +35,12 @@ class Surf:
         """Options of the descriptor.
 
         Args:
-            scales: pixels between samples, one a size of window; None takes (1,) up to 48
-                pixels, else (1, 2).
-            samples: of a part along each axis; None takes 3 up to 48 pixels, else 5.
+            scales: pixels between samples, one a size of window.
+            samples: of a part along each axis; None takes 2 up to 48 pixels, else 5.
             step: pixels between windows; None takes 2 up to 48 pixels, else 4.
         """
 
-        scales: tuple[int, ...] | None = Field(default=None, min_length=1)
+        scales: tuple[int, ...] = Field(default=(1, 2), min_length=1)
         samples: int | None = Field(default=None, ge=1, le=16)
         step: int | None = Field(default=None, ge=1, le=64)
 
@@ -62,7 +60,7 @@ class Surf:
     def windows(self, size: Preprocessing) -> list[_grid.Windows]:
         """Return where the windows are, in pixels."""
         small = max(size.height, size.width) <= SMALL_UP_TO
-        scales = self.config.scales or (SMALL_SCALES if small else LARGE_SCALES)
+        scales = self.config.scales
         step = self.config.step or (SMALL_STEP if small else LARGE_STEP)
         return _grid.windows(size, [self._samples(size) * scale for scale in scales], step)
 

@@ -40,7 +40,7 @@ class Bovw:
 
         words: int = Field(default=256, ge=2, le=8192)
         assignment: Assignment = "soft"
-        softness: float = Field(default=0.2, gt=0)
+        softness: float = Field(default=0.4, gt=0)
         levels: tuple[int, ...] = Field(default=(1, 2), min_length=1)
 
     def __init__(self, config: Bovw.Config) -> None:

@@ -39,10 +39,10 @@ class Vlad:
             levels: of the spatial pyramid: 1 is the whole picture, 2 its quarters.
         """
 
-        words: int = Field(default=32, ge=2, le=1024)
+        words: int = Field(default=16, ge=2, le=1024)
         components: int = Field(default=32, ge=1, le=1024)
         assignment: Assignment = "soft"
-        softness: float = Field(default=0.2, gt=0)
+        softness: float = Field(default=0.4, gt=0)
         levels: tuple[int, ...] = Field(default=(1, 2), min_length=1)
 
     def __init__(self, config: Vlad.Config) -> None:
