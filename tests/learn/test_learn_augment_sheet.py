@@ -6,13 +6,16 @@ from functools import partial
 import numpy as np
 import pytest
 from augment_jobs import SIDE, job_of
+from gradient_worker import Quiet, make_job, make_network
 from PIL import Image
 
 from clearsight.learn.augment import build_augment
 from clearsight.learn.augment_sheet import write_sheet
+from clearsight.learn.family import Budget
 from clearsight.learn.mixes import build_mix
 from clearsight.learn.run_folder import RunFolder
-from clearsight.learn.training import Choice
+from clearsight.learn.trainers.gradient import Recipe, train_network
+from clearsight.learn.training import Choice, Training
 
 GAP = 8
 
@@ -103,3 +106,24 @@ def test_the_run_keeps_the_sheet_that_the_story_names(job, tmp_path):
         assert not run.sheet.exists()
     run.keep_sheet({"augmentation": told})
     assert run.sheet.read_bytes() == (discs.work / told["sheet"]).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "mix"),
+    [
+        ({}, [], None),
+        ({"augment": ["crop", "random-erasing"], "mix": "mixup"}, ["crop", "random-erasing"], True),
+        ({"augment": [], "mix": "none"}, [], None),
+    ],
+)
+def test_the_trainer_draws_what_it_resolved(tmp_path, given, names, mix):
+    job = make_job(tmp_path, Budget(epochs=0.1), Quiet())
+    job.training = Training.parse(given)
+    story = train_network(make_network(job), job, Recipe(lr=0.01, batch_size=32))
+    told = story["augmentation"]
+    if not names:
+        assert told is None
+        return
+    assert [change["name"] for change in told["changes"]] == names
+    assert bool(told["mix"]) is bool(mix)
+    assert (tmp_path / told["sheet"]).is_file()
