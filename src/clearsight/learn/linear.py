@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,9 @@ CHUNK_BYTES = 8 * 1024 * 1024
 MEMORY = 12
 WIDEST_GRAM = 4096
 """Up to so many columns L-BFGS is given the curvature of least squares to start from."""
-GRAM_ROWS = 8192
+GRAM_ROWS, GRAM_COLUMNS = 8192, 512
+GRAM_SHARE = 0.3
+"""Part of the time after which the curvature is given up."""
 TOLERANCE = 1e-5
 
 
@@ -145,21 +148,33 @@ def fit(
 
 
 def gram(
-    features: Floats, scaling: Scaling, dtype: type[np.floating[Any]] = np.float32
+    features: Floats,
+    scaling: Scaling,
+    dtype: type[np.floating[Any]] = np.float32,
+    until: float | None = None,
 ) -> NDArray[np.float64] | None:
     """Return the (d, d) mean product of scaled columns, from a sample; None if d is too large.
 
     Args:
         dtype: of the products; nearly dependent columns need float64.
+        until: `time.monotonic()` value after which it is given up (None is returned).
     """
     if features.shape[1] > WIDEST_GRAM:
         return None
     step = max(1, len(features) // GRAM_ROWS)
     total = np.zeros((features.shape[1], features.shape[1]))
     sample = features[::step]
-    for rows in chunks(sample):
-        part = ((sample[rows] - scaling.offset) * scaling.factor).astype(dtype, copy=False)
-        total += part.T @ part
+    blocks = [slice(at, at + GRAM_COLUMNS) for at in range(0, len(total), GRAM_COLUMNS)]
+
+    def add(block: slice, part: NDArray[Any]) -> None:
+        total[:, block] += part.T @ part[:, block]
+
+    with workers() as pool:
+        for rows in chunks(sample):
+            if until is not None and time.monotonic() > until:
+                return None
+            part = ((sample[rows] - scaling.offset) * scaling.factor).astype(dtype, copy=False)
+            list(pool.map(add, blocks, repeat(part)))
     return total / len(sample)
 
 
@@ -245,7 +260,9 @@ def choose(
     """
     progress = progress or Silent()
     scaling = scaling or Scaling.measure(train[0])
-    products = gram(train[0], scaling, np.float32 if penalty is None else np.float64)
+    now = time.monotonic()
+    until = None if deadline is None else now + GRAM_SHARE * (deadline - now)
+    products = gram(train[0], scaling, np.float32 if penalty is None else np.float64, until)
     best: tuple[tuple[float, float], Head] | None = None
     tried: list[dict[str, Any]] = []
     start, worse = None, 0

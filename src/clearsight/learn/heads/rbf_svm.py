@@ -54,7 +54,7 @@ class RbfSvm:
             memory_bytes: most that the kernel of the training rows may take; it bounds landmarks.
         """
 
-        landmarks: int = Field(default=4000, ge=2, le=20000)
+        landmarks: int = Field(default=4000, ge=2, le=linear.WIDEST_GRAM)
         widths: tuple[float, ...] = Field(default=(0.5, 1.0, 2.0, 4.0), min_length=1)
         strengths: tuple[float, ...] = Field(default=(1.0, 0.3, 0.1, 0.03), min_length=1)
         scalings: tuple[Literal["whole", "columns"], ...] = Field(
@@ -165,20 +165,21 @@ def _fit(
     progress: Progress | None,
 ) -> linear.Chosen:
     """Fit on the kernel's columns, centred, with the kernel's own penalty."""
-    columns, columns_val = kernel.columns(train[0]), kernel.columns(val[0])
-    mean = linear.Scaling.measure(columns).offset
-    penalty = kernel.between(kernel.landmarks).astype(np.float64)
-    return linear.choose(
-        "squared-hinge",
-        (columns, train[1]),
-        (columns_val, val[1]),
-        classes,
-        strengths,
-        deadline,
-        progress,
-        scaling=linear.Scaling(mean, np.ones_like(mean)),
-        penalty=(penalty + penalty.T) / 2,
-    )
+    with linear.workers():  # so that the number of BLAS threads changes no bit
+        columns, columns_val = kernel.columns(train[0]), kernel.columns(val[0])
+        mean = linear.Scaling.measure(columns).offset
+        penalty = kernel.between(kernel.landmarks).astype(np.float64)
+        return linear.choose(
+            "squared-hinge",
+            (columns, train[1]),
+            (columns_val, val[1]),
+            classes,
+            strengths,
+            deadline,
+            progress,
+            scaling=linear.Scaling(mean, np.ones_like(mean)),
+            penalty=(penalty + penalty.T) / 2,
+        )
 
 
 def _rows(part: Part, size: int, seed: int) -> Part:
