@@ -1,6 +1,7 @@
 """What augmentations do to pixels, that chains keep their order, and what is refused."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -321,3 +322,13 @@ def test_colour_of_grey_pictures_is_refused(job):
         assert chain.steps[0].config.hue_degrees == 0
         assert chain.steps[0].config.saturation_share == 0
         assert chain.steps[0].config.brightness_share > 0
+
+
+@pytest.mark.parametrize("registry", [AUGMENTS, MIXES])
+def test_the_page_names_every_change_and_option(registry):
+    page = Path(__file__).parents[2] / "docs/how-to/change-training-pictures.md"
+    text = page.read_text(encoding="utf-8")
+    for key in sorted(registry.keys()):
+        assert f"`{key}`" in text
+        for option in registry.load(key).Config.model_fields:
+            assert f"`{option}`" in text, (key, option)
