@@ -99,7 +99,7 @@ def test_an_unfinished_run_gets_the_same_time_as_the_others(tmp_path):
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_folder_in_use_is_refused(tmp_path, digits, resume):
     (tmp_path / "something").write_text("mine")
-    with pytest.raises(UsageError, match="not empty|no leaderboard"):
+    with pytest.raises(UsageError, match=r"not empty|no leaderboard"):
         run_leaderboard(Plan(data=str(digits)), tmp_path, resume, Silent())
     assert [path.name for path in tmp_path.iterdir()] == ["something"]
 
