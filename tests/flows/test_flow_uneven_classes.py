@@ -48,6 +48,23 @@ def test_off_tells_that_it_is_left_alone(clearsight, uneven, tmp_path):
     assert "Uneven" not in (run / "bundle" / "card.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("model", "setting", "loss"),
+    [
+        ("compact", "auto", {"loss": {"name": "logit-adjusted", "options": {}}}),
+        ("compact", "off", {}),
+        ("hog+linear-svm", "auto", {}),
+    ],
+)
+def test_the_setting_changes_what_is_planned(clearsight, uneven, tmp_path, model, setting, loss):
+    if model == "compact":
+        pytest.importorskip("torch")
+    arguments = ("--model", model, "--json", "--dry-run", "--set", f"imbalance={setting}")
+    planned = clearsight("train", uneven, "--out", tmp_path / "run", *arguments).json
+    assert planned["candidates"][0]["training"] == loss
+    assert planned["imbalance"] == {"ratio": 20.0, "handled": setting == "auto"}
+
+
 def test_an_unknown_remedy_is_refused_before_anything_is_written(clearsight, uneven, tmp_path):
     run = tmp_path / "run"
     done = clearsight("train", uneven, "--out", run, *TRAIN, "--set", "imbalance=smote")

@@ -24,7 +24,7 @@ from clearsight.learn.contest import (
     find_candidates,
     finishing_s,
 )
-from clearsight.learn.imbalance import say_imbalance
+from clearsight.learn.imbalance import Imbalance, find_remedy, say_imbalance
 from clearsight.learn.inputs import Parts, affordable_parts, cut, find_facts, task_of
 from clearsight.learn.run_folder import RunFolder, RunRecord, check_same_data
 from clearsight.learn.search.race import Race
@@ -188,9 +188,13 @@ def plan(data: Path, settings: TrainSettings) -> dict[str, Any]:
     """
     dataset = divide(data, settings)
     facts = find_facts(affordable_parts(dataset, settings, Silent()), settings)
+    remedy = find_remedy(facts, settings.imbalance)
     steps = []
     for candidate in find_candidates(settings, facts):
         family = build_family(candidate)
+        training = settings.training
+        if remedy is not None:
+            training = remedy.training(training, family.capabilities.gradients)
         steps.append(
             {
                 "family": candidate.key,
@@ -198,11 +202,16 @@ def plan(data: Path, settings: TrainSettings) -> dict[str, Any]:
                 "share_of_time": candidate.share_of_time,
                 "input": family.preprocessing(facts_for(candidate, facts)).model_dump(),
                 "config": family.config.model_dump(mode="json"),
+                "training": training.model_dump(mode="json", exclude_none=True),
             }
         )
     return {
         "counts": _counts(dataset),
         "classes": list(dataset.classes),
+        "imbalance": {
+            "ratio": round(Imbalance(facts.class_counts).ratio, 2),
+            "handled": remedy is not None,
+        },
         "settings": settings.model_dump(mode="json"),
         "candidates": steps,
     }
