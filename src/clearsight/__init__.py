@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from clearsight.core.version import __version__ as __version__
 
-__all__ = ["Recognizer", "load", "train", "tune"]
+__all__ = ["Recognizer", "compare", "load", "train", "tune"]
 
 if TYPE_CHECKING:
-    from clearsight.api import Recognizer, load, train, tune
+    from clearsight.api import Recognizer, compare, load, train, tune
 
 
 def __getattr__(name: str) -> Any:
