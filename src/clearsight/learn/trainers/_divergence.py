@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,6 +42,27 @@ def cause(network: nn.Module, loss: Callable[[], Tensor]) -> str:
         if weight.grad is not None and not finite(iter([weight.grad])):
             return f"the gradient of {name!r} is not finite"
     return "the loss was not finite"
+
+
+def told_of_divergence(what: str, checkpoint: Path | None, best: float | None) -> str:
+    """Return what a user is told who must decide how to go on.
+
+    Args:
+        what: happened, and where.
+        checkpoint: the last good one, if one was written.
+        best: validation accuracy so far.
+    """
+    told = [what]
+    if checkpoint is not None:
+        told.append(f"The last good checkpoint is kept: {checkpoint}.")
+    if best is not None:
+        told.append(f"The best validation accuracy so far was {best:.4f}.")
+    start = "from the start" if checkpoint is None else "from that checkpoint"
+    told.append(
+        f"Continue {start} at half the rate with --resume, or begin a new run with a smaller "
+        "--set training.lr=... or with --set training.clip=1."
+    )
+    return " ".join(told)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.seeds import generator
 from clearsight.learn.family import Job
-from clearsight.learn.trainers._device import Device
+from clearsight.learn.trainers._device import Device, choose_device, full_precision
 from clearsight.learn.trainers._memory import out_of_memory
 
 LIMIT = 2500
@@ -119,6 +120,20 @@ def network_logits(
     if not parts:
         raise ValueError("no pictures to score")
     return np.asarray(torch.cat(parts).numpy(), np.float32)
+
+
+def score_network(network: nn.Module, images_nhwc: ImagesNHWC) -> Scores:
+    """Return (n, classes) float32 scores of uint8 (n, h, w, c) pictures, in full precision.
+
+    Args:
+        network: takes float32 (n, c, h, w) pixels in [0, 255]; it is left on the CPU.
+    """
+    device = replace(choose_device(), autocast=None)
+    device.place(network)
+    with full_precision():
+        scores = network_logits(network, images_nhwc, device)
+    network.to("cpu")
+    return scores
 
 
 def worth_keeping(accuracy: float, earlier: Sequence[float], n: int) -> bool:

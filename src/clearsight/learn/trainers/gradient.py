@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from clearsight.core.errors import ClearsightError, InterruptedRun
-from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.seeds import derive_seed
 from clearsight.learn.augment_sheet import write_sheet
 from clearsight.learn.family import Job
@@ -26,15 +25,16 @@ from clearsight.learn.trainers._checkpoint import (
     write_checkpoint,
 )
 from clearsight.learn.trainers._clock import Clock
-from clearsight.learn.trainers._device import Device, choose_device, full_precision, repeatable
-from clearsight.learn.trainers._divergence import DivergedError, cause, finite
+from clearsight.learn.trainers._device import Device, choose_device, repeatable
+from clearsight.learn.trainers._divergence import DivergedError, cause, finite, told_of_divergence
 from clearsight.learn.trainers._identity import identity
 from clearsight.learn.trainers._memory import free_memory, out_of_memory
 from clearsight.learn.trainers._optimizers import Optimizers, default_groups
 from clearsight.learn.trainers._plan import Plan
 from clearsight.learn.trainers._signals import stop_signals
 from clearsight.learn.trainers._sparkline import sparkline
-from clearsight.learn.trainers._validation import Validation, flat, network_logits, worth_keeping
+from clearsight.learn.trainers._validation import Validation, flat, worth_keeping
+from clearsight.learn.trainers._validation import score_network as score_network
 from clearsight.learn.trainers.recipe import Recipe as Recipe
 from clearsight.learn.trainers.recipe import resolve
 
@@ -68,20 +68,6 @@ def train_network(network: nn.Module, job: Job, recipe: Recipe) -> dict[str, Any
     device = choose_device()
     with repeatable(device), stop_signals() as stop:
         return _Training(network, job, recipe, device, stop).run()
-
-
-def score_network(network: nn.Module, images_nhwc: ImagesNHWC) -> Scores:
-    """Return (n, classes) float32 scores of uint8 (n, h, w, c) pictures, in full precision.
-
-    Args:
-        network: takes float32 (n, c, h, w) pixels in [0, 255]; it is left on the CPU.
-    """
-    device = replace(choose_device(), autocast=None)
-    device.place(network)
-    with full_precision():
-        scores = network_logits(network, images_nhwc, device)
-    network.to("cpu")
-    return scores
 
 
 class _Training:
@@ -166,6 +152,8 @@ class _Training:
     def _descend(self) -> float:
         """Take one optimizer step and return the loss."""
         progress = self.plan.progress(self.step)
+        if not self.network.training:
+            self.network.train()
         if self.recipe.prepare_step is not None:
             self.recipe.prepare_step(self.network, progress)
         batch = self.batches.at(self.step, self.plan)
@@ -189,7 +177,7 @@ class _Training:
         Where memory runs out, the batch is cut into twice as many parts; what the failed try did
         to the network's buffers is undone, so that a resumed run ends with the same weights.
         """
-        buffers = [buffer.clone() for buffer in self.network.buffers()]
+        before = [buffer.clone() for buffer in self.buffers]
         while True:
             parts = self.accumulate * self.plan.splits(self.step)
             try:
@@ -205,8 +193,8 @@ class _Training:
             self.optimizers.drop_gradients()
             free_memory()
             self.plan.change(self.step, "split")
-            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
-                buffer.copy_(before)
+            for buffer, value in zip(self.buffers, before, strict=True):
+                buffer.copy_(value)
             self.job.progress.say(
                 "out of memory; fewer pictures at once, as many a step as before",
                 at_once=max(1, self.batch // self.plan.splits(self.step)),
@@ -215,7 +203,6 @@ class _Training:
 
     def _summed(self, batch: Batch, parts: int, progress: float) -> float:
         self.device.seed(derive_seed(self.job.seed, "step", self.plan.attempt, self.step))
-        self.network.train()
         total = 0.0
         for part in batch.parts(parts):
             loss = self._loss(part, progress) * (len(part) / len(batch))
@@ -274,6 +261,8 @@ class _Training:
 
     def _begin(self) -> None:
         self.network.load_state_dict(self.initial)
+        self.network.train()
+        self.buffers = list(self.network.buffers())
         lr, decay = self.pipeline.lr, self.pipeline.weight_decay
         groups = (
             self.recipe.groups(self.network, lr, decay)
@@ -328,23 +317,13 @@ class _Training:
 
     def _given_up(self, reason: str) -> str:
         kept = sorted(self.job.work.glob("step-*.safetensors"))
-        told = (
-            f"Training diverged {ATTEMPTS} times, last at step {self.step} "
-            f"(pass {self.step // self.steps_per_epoch + 1}, "
-            f"batch {self.step % self.steps_per_epoch + 1}) with learning rate "
-            f"{self._rate(self.step):.3g} (peak {self.pipeline.lr * self.plan.rate(self.step):.3g})"
-            f": {reason}. "
-        )
-        if kept:
-            told += f"The last good checkpoint is kept: {kept[-1]}. "
-        if self.best_entry:
-            told += (
-                f"The best validation accuracy so far was {self.best_entry['val_accuracy']:.4f}. "
-            )
-        start = "from that checkpoint" if kept else "from the start"
-        return (
-            f"{told}Continue {start} at half the rate with --resume, or begin a new run with a "
-            "smaller --set training.lr=... or with --set training.clip=1."
+        where = divmod(self.step, self.steps_per_epoch)
+        return told_of_divergence(
+            f"Training diverged {ATTEMPTS} times, last at step {self.step} (pass {where[0] + 1}, "
+            f"batch {where[1] + 1}) with learning rate {self._rate(self.step):.3g} "
+            f"(peak {self.pipeline.lr * self.plan.rate(self.step):.3g}): {reason}.",
+            kept[-1] if kept else None,
+            self.best_entry.get("val_accuracy"),
         )
 
     def _save(self) -> None:
