@@ -1,8 +1,9 @@
 """Fashion-MNIST: `clearsight train --model compact` beside the textbook Keras network.
 
-Usage: python benchmarks/learn/fashion_mnist.py [--keras-env DIR] [--data DIR] [--out FILE]
-Cost:  about 25 minutes on 2 cores (3 seeds each of Keras, a sixth of its time, and its time),
-       plus the installation of tensorflow-cpu when DIR holds no environment.
+Usage: python benchmarks/learn/fashion_mnist.py [--seeds 0 1 2] [--half-hour] [--model compact]
+       [--keras-env DIR] [--data DIR] [--out FILE]
+Cost:  about 8 minutes a seed on 2 cores (Keras, an eighth of its time, and its time), with
+       --half-hour 30 minutes more, plus the installation of tensorflow-cpu when DIR holds none.
 Keep the machine quiet: both sides are timed by the clock on the wall.
 
 Times are those of whole processes, start of the interpreter included: Keras until `fit` returns,
@@ -27,6 +28,7 @@ from record import Claim, Measurement, Record, commit, machine, versions
 
 HERE = Path(__file__).resolve().parent
 KERAS_EPOCHS = 10
+HALF_HOUR_S = 1795.0
 ROOM = 0.95  # of the time allowed is given to --time, so that the whole process keeps within it
 REQUIREMENTS = ("tensorflow-cpu",)
 
@@ -38,14 +40,19 @@ def main() -> None:
     keras = [keras_run(keras_python, options.data, seed) for seed in options.seeds]
     keras_s = statistics.median(run["total_s"] for run in keras)
     keras_accuracy = statistics.mean(run["accuracy"] for run in keras)
-    short = [clearsight_run(options.data, ROOM * keras_s / 6, seed) for seed in options.seeds]
-    long = [clearsight_run(options.data, ROOM * keras_s, seed) for seed in options.seeds]
+    settings = (options.data, options.model)
+    short = [clearsight_run(*settings, ROOM * keras_s / 8, seed) for seed in options.seeds]
+    long = [clearsight_run(*settings, ROOM * keras_s, seed) for seed in options.seeds]
+    hour = [clearsight_run(*settings, HALF_HOUR_S, 0)] if options.half_hour else []
     measurements = [
         Measurement.of("Keras, fit", "s", [run["fit_s"] for run in keras]),
         Measurement.of("Keras, whole process", "s", [run["total_s"] for run in keras]),
         Measurement.of("Keras, test accuracy", "", [run["accuracy"] for run in keras]),
     ]
-    for name, runs in (("a sixth of Keras's time", short), ("Keras's time", long)):
+    sides = (("an eighth of Keras's time", short), ("Keras's time", long), ("half an hour", hour))
+    for name, runs in sides:
+        if not runs:
+            continue
         told = f"clearsight in {name}"
         for what, unit in (("total_s", "s"), ("accuracy", ""), ("epochs", "epochs")):
             values = [run[what] for run in runs]
@@ -53,20 +60,20 @@ def main() -> None:
             measurements.append(Measurement.of(f"{told}, {label}", unit, values))
     record = Record(
         name="learn/fashion_mnist",
-        command="python benchmarks/learn/fashion_mnist.py",
+        command=" ".join(["python benchmarks/learn/fashion_mnist.py", *sys.argv[1:]]),
         machine=about,
         versions=versions("clearsight", "torch", "onnxruntime", "openvino") | keras[0]["versions"],
         commit=commit(),
         measurements=measurements,
-        claims=claims(keras_s, keras_accuracy, short, long),
+        claims=claims(keras_s, keras_accuracy, short, long, hour),
     )
     record.write(options.out)
     for claim in record.claims:
         print(f"{'met   ' if claim.met else 'MISSED'} {claim.text}: {claim.got} ({claim.target})")
 
 
-def claims(keras_s: float, keras_accuracy: float, short: Any, long: Any) -> list[Claim]:
-    """Return the issue's two targets, each as an accuracy and a time."""
+def claims(keras_s: float, keras_accuracy: float, short: Any, long: Any, hour: Any) -> list[Claim]:
+    """Return the targets, each as an accuracy and a time."""
 
     def mean(runs: Any) -> float:
         return round(statistics.mean(run["accuracy"] for run in runs), 4)
@@ -74,32 +81,23 @@ def claims(keras_s: float, keras_accuracy: float, short: Any, long: Any) -> list
     def slowest(runs: Any) -> float:
         return round(max(run["total_s"] for run in runs) / keras_s, 3)
 
-    return [
-        Claim(
-            text="mean accuracy in a sixth of Keras's time, at least Keras's",
-            target=round(keras_accuracy, 4),
-            got=mean(short),
-            met=mean(short) >= round(keras_accuracy, 4),
-        ),
-        Claim(
-            text="slowest of those, as part of Keras's time, at most 1/6",
-            target=round(1 / 6, 3),
-            got=slowest(short),
-            met=slowest(short) <= round(1 / 6, 3),
-        ),
-        Claim(
-            text="mean accuracy in Keras's time, at least 0.935",
-            target=0.935,
-            got=mean(long),
-            met=mean(long) >= 0.935,
-        ),
-        Claim(
-            text="slowest of those, as part of Keras's time, at most 1",
-            target=1.0,
-            got=slowest(long),
-            met=slowest(long) <= 1.0,
-        ),
-    ]
+    found = []
+    sides = (
+        ("an eighth of Keras's time", short, round(keras_accuracy, 4), 1 / 8),
+        ("Keras's time", long, 0.94, 1.0),
+        ("half an hour", hour, 0.953, None),
+    )
+    for name, runs, accuracy, share in sides:
+        if not runs:
+            continue
+        text = f"mean accuracy in {name}, at least {accuracy}"
+        met = mean(runs) >= accuracy
+        found.append(Claim(text=text, target=accuracy, got=mean(runs), met=met))
+        if share is not None:
+            text = f"slowest of those, as part of Keras's time, at most {share:g}"
+            met = slowest(runs) <= share
+            found.append(Claim(text=text, target=share, got=slowest(runs), met=met))
+    return found
 
 
 def keras_run(python: Path, data: Path, seed: int) -> dict[str, Any]:
@@ -112,12 +110,12 @@ def keras_run(python: Path, data: Path, seed: int) -> dict[str, Any]:
     return run
 
 
-def clearsight_run(data: Path, seconds: float, seed: int) -> dict[str, Any]:
+def clearsight_run(data: Path, model: str, seconds: float, seed: int) -> dict[str, Any]:
     """Train once by the command line, then score the test part once."""
     program = str(Path(sys.executable).with_name("clearsight"))
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        train = [program, "train", str(data), "--out", str(run), "--model", "compact"]
+        train = [program, "train", str(data), "--out", str(run), "--model", model]
         limit = ["--time", f"{seconds:.1f}s", "--seed", str(seed), "--quiet", "--json"]
         began = time.monotonic()
         subprocess.run([*train, *limit], check=True, stdout=subprocess.DEVNULL)
@@ -127,7 +125,7 @@ def clearsight_run(data: Path, seconds: float, seed: int) -> dict[str, Any]:
         done = subprocess.run(evaluate, check=True, capture_output=True, text=True)
         accuracy = json.loads(done.stdout)["accuracy"]
     print(f"clearsight {seconds:.0f} s, seed {seed}: {accuracy:.4f} in {total_s:.1f} s", flush=True)
-    return {"total_s": total_s, "accuracy": accuracy, "epochs": story["epochs"]}
+    return {"total_s": total_s, "accuracy": accuracy, "epochs": story.get("epochs", 0)}
 
 
 def environment(folder: Path | None) -> Path:
@@ -148,6 +146,8 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--out", type=Path, default=HERE / "results" / "fashion_mnist.json")
+    parser.add_argument("--half-hour", action="store_true")
+    parser.add_argument("--model", default="compact", help="as `clearsight train --model`")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     return parser.parse_args()
 
