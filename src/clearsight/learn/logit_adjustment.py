@@ -60,7 +60,7 @@ def fit_prior_strength(
     from scipy.optimize import minimize
 
     rows = subsample(labels, max(2000, MOST_SCORES // logits.shape[1]), seed=0)
-    scores, truth = np.asarray(logits, dtype=np.float64)[rows], labels[rows]
+    scores, truth = logits[rows].astype(np.float64), labels[rows]
     counts = np.bincount(truth, minlength=logits.shape[1])
     weights = 1.0 / (counts[truth] * np.count_nonzero(counts))
     pictures = 1.0 / float((weights**2).sum())  # as many even ones would be as sure
