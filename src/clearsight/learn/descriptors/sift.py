@@ -19,7 +19,7 @@ DIRECTIONS = 8
 CLIP = 0.2
 WINDOW_SIGMA = 2.0
 """Standard deviation of the window in parts (Lowe 2004, section 6.1: half of its width)."""
-SMALL_PARTS, LARGE_PARTS = (2, 4), (4, 6, 8)
+SMALL_PARTS, LARGE_PARTS = (2, 4), (2, 4, 8)
 SMALL_STEP, LARGE_STEP = 2, 4
 SMALL_UP_TO = 48
 
@@ -42,7 +42,7 @@ class Sift:
 
         Args:
             parts: sides in pixels of a window's parts, one a size; None takes (2, 4) up to 48
-                pixels, else (4, 6, 8).
+                pixels, else (2, 4, 8).
             step: pixels between windows; None takes 2 up to 48 pixels, else 4.
             smoothing: standard deviation in pixels of a Gaussian put on the picture before.
             root: take the square root of the L1-normalised descriptor.
