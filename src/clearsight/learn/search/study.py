@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clearsight.core.errors import DataError, MissingExtraError, StorageError
+from clearsight.core.errors import ClearsightError, DataError, MissingExtraError, StorageError
 from clearsight.core.seeds import derive_seed
 from clearsight.learn.search.space import Axis, Space
 
@@ -249,7 +249,7 @@ class Trial:
         return self._trial.suggest_float(name, axis.low, axis.high, log=axis.log)
 
 
-class Pruned(Exception):  # noqa: N818 - an event, not a fault
+class Pruned(ClearsightError):  # noqa: N818 - an event, not a fault
     """A trial is worse than the median of the others at the same point."""
 
 

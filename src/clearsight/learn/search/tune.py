@@ -240,7 +240,7 @@ class _Tuning:
             trained = ground.train(candidate, budget, name, trial.report)
         except InterruptedRun:
             raise  # its checkpoint is gone on from
-        except (ClearsightError, Pruned):
+        except ClearsightError:
             shutil.rmtree(self.ground.work / name, ignore_errors=True)
             raise
         shutil.rmtree(self.ground.work / name, ignore_errors=True)
