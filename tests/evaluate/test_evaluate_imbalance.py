@@ -19,6 +19,7 @@ TOLD = {
     "loss": "logit-adjusted",
     "sampler": None,
     "strength": 0.25,
+    "without": "the same scores, weighted by the training shares",
     "even_classes": True,
     "rarest": {"classes": {"<b>blue": 7}, "val": 4, "recall": {"before": 0.25, "after": 0.75}},
     "balanced_accuracy": {"before": 0.5, "after": 0.6},
@@ -44,6 +45,7 @@ def page(make_data, make_picture, colour_predictor):
 def test_card_tells_the_remedy_its_gain_and_what_scores_mean():
     text = card(imbalance=TOLD)
     assert "101 times" in text
+    assert "without it (the same scores, weighted by the training shares)" in text
     assert "| recall, mean of the rarest classes | 0.250 | 0.750 | 4 |" in text
     assert "| accuracy | 0.900 | 0.800 | 60 |" in text
     assert "\\<b\\>blue (7)" in text

@@ -188,6 +188,15 @@ def test_a_model_trained_for_even_classes_is_compared_with_the_shares_put_back()
     assert told["rarest"]["recall"]["after"] > told["rarest"]["recall"]["before"]
 
 
+def test_a_chosen_loss_is_compared_as_it_came():
+    pytest.importorskip("torch")
+    remedy, model, (scores, labels), _ = planted()
+    chosen = Training(loss=Choice(name="ldam"))
+    told = remedy.apply(model, scores, labels, chosen, Silent())[0].story["imbalance"]
+    assert told["without"].startswith("the scores as they came")
+    assert told["balanced_accuracy"]["before"] == balanced_accuracy(scores, labels)
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_offsets_are_part_of_the_exported_model(engine):
     network = SmallNetwork()

@@ -168,8 +168,8 @@ def _imbalance(told: Mapping[str, Any]) -> str:
     return (
         "## Uneven classes\n\n"
         f"The largest class has {told['ratio']:.0f} times the training pictures of the smallest. "
-        f"Remedy: {remedy_text(told)}. On the validation part, without it (the same scores, "
-        "weighted by the training shares) and with it:\n\n"
+        f"Remedy: {remedy_text(told)}. On the validation part, without it "
+        f"({told['without']}) and with it:\n\n"
         "| figure | without | with | pictures |\n|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
         f"Rarest classes, with their training pictures: {named}."
     )

@@ -29,6 +29,9 @@ STRONG = 5.0
 SURE = 2.0
 """Standard errors by which the ratio must be above that."""
 LOSS = "logit-adjusted"
+SHARES = "the same scores, weighted by the training shares"
+BALANCED = "the scores as they came from the chosen loss or sampler"
+"""What the remedied scores are compared with."""
 RAREST = 4
 """Gains are told for the rarest one of so many classes."""
 
@@ -149,7 +152,8 @@ class Remedy:
         if after < before:
             offsets, adjusted, strength = np.zeros_like(offsets), logits, 0.0
             temperature = fit_temperature(logits, labels)
-        shares = ((1 - expected) * prior).astype(np.float32)
+        own = training.loss == Choice(name=LOSS)
+        shares = prior.astype(np.float32) if own else np.zeros_like(offsets)
         told: dict[str, Any] = {
             "ratio": round(self.imbalance.ratio, 2),
             "effective_classes": round(self.imbalance.effective_classes, 2),
@@ -158,6 +162,7 @@ class Remedy:
             "loss": training.loss.name if training.loss else None,
             "sampler": training.sampler.name if training.sampler else None,
             "strength": round(strength, 4),
+            "without": BALANCED if expected == 0 and not own else SHARES,
             "even_classes": expected == 0 or strength != 0,
             **self._gains(logits + shares, adjusted, labels),
         }
