@@ -180,7 +180,7 @@ def test_the_picture_is_well_formed(found):
     told = Told(title=NASTY, budget_s=60, failed={"vgg": "too large"}, machine=NASTY)
     root = ElementTree.fromstring(render_picture(found, told).encode())
     text = "".join(root.itertext())
-    assert "Not trained: vgg" in text
+    assert "not trained: vgg" in text
     assert "1 min of training each" in text
     assert not [item for item in root.iter() if item.tag.endswith("script")]
 

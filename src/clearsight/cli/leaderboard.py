@@ -42,6 +42,7 @@ def leaderboard(
     """Train many recognizers for the same time and rank them."""
     from clearsight.cli.ranking import ranking
     from clearsight.core.durations import seconds
+    from clearsight.evaluate.comparison_report import late
     from clearsight.leaderboard import Plan, plan_leaderboard, run_leaderboard
 
     chosen = {
@@ -61,4 +62,8 @@ def leaderboard(
         board = run_leaderboard(plan, out, resume, progress, engine=engine, limit=limit)
     lines = [] if as_json else ranking(board.found)
     lines += [f"Not trained: {name}: {reason}" for name, reason in board.told.failed.items()]
+    lines += [
+        f"Longer than its time: {item.contender.name}: {item.contender.train_s:.0f} s"
+        for item in late(board.found, board.told)
+    ]
     show(as_json, board.to_json(), [*lines, f"Report: {board.report}"])

@@ -15,7 +15,7 @@ from clearsight.core.durations import text as duration
 from clearsight.core.errors import UsageError
 from clearsight.core.files import write_json, write_text
 from clearsight.core.version import __version__
-from clearsight.evaluate.comparison import Comparison
+from clearsight.evaluate.comparison import Comparison, Standing
 from clearsight.evaluate.comparison_chart import AccuracyScale, Frame, plot
 from clearsight.evaluate.pairs import LEVEL
 from clearsight.evaluate.report import PAGE, page_environment
@@ -109,6 +109,7 @@ def render_comparison(found: Comparison, told: Told) -> str:
         told=told,
         best=best,
         alike=alike,
+        late=late(found, told),
         part=PARTS[found.part],
         matrix=_matrix(found),
         scale=AccuracyScale(found.standings, found.n, 6, 104),
@@ -188,6 +189,12 @@ class Cell:
     tip: str
 
 
+def late(found: Comparison, told: Told) -> list[Standing]:
+    """Return the recognizers that were trained longer than the time given to all."""
+    limit_s = float("inf") if told.budget_s is None else told.budget_s * 1.01
+    return [item for item in found.standings if (item.contender.train_s or 0.0) > limit_s]
+
+
 def _matrix(found: Comparison) -> list[list[Cell | None]]:
     names = [item.contender.name for item in found.standings]
     return [[_cell(found, row, column) for column in names] for row in names]
@@ -206,5 +213,5 @@ def _cell(found: Comparison, row: str, column: str) -> Cell | None:
     return Cell(100 * sign * pair.accuracy.value, pair.different, tip)
 
 
-def _alike(found: Comparison, place: int, item: Any) -> bool:
+def _alike(found: Comparison, place: int, item: Standing) -> bool:
     return not found.pair(found.standings[place].contender.name, item.contender.name).different
