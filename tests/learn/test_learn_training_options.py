@@ -9,12 +9,14 @@ import torch
 from clearsight.core.errors import ConfigError, UnknownKeyError
 from clearsight.learn.augment import AUGMENTS
 from clearsight.learn.averaging import AVERAGES
+from clearsight.learn.contest import find_candidates
 from clearsight.learn.family import Budget, Facts
 from clearsight.learn.losses import LOSSES
 from clearsight.learn.mixes import MIXES
 from clearsight.learn.optimizers import OPTIMIZERS
 from clearsight.learn.samplers import SAMPLERS
 from clearsight.learn.schedules import SCHEDULES
+from clearsight.learn.settings import TrainSettings
 from clearsight.learn.trainers.gradient import Recipe, train_network
 from clearsight.learn.trainers.recipe import check_choices
 from clearsight.learn.training import Choice, Training
@@ -142,6 +144,27 @@ def test_a_loss_that_cannot_take_the_labels_names_those_that_can():
     facts = Facts(("a", "b"), (8, 24), 24, 24, grey=True, task="multi-label")
     with pytest.raises(ConfigError, match="binary-cross-entropy"):
         check_choices(Training(loss=Choice(name="ldam")), facts)
+
+
+def _candidates(**settings):
+    return find_candidates(TrainSettings.parse({"epochs": 1, **settings}), FACTS)
+
+
+def test_families_without_gradients_refuse_options_of_training_by_name():
+    with pytest.raises(ConfigError, match=r"classical.*training\.lr, training\.clip.*compact"):
+        _candidates(model="classical", training={"lr": 0.1, "clip": 1.0})
+    assert _candidates(model="classical")
+
+
+def test_options_of_training_leave_networks_in_the_race():
+    assert any(each.key == "classical" for each in _candidates(time_s=60))
+    assert {each.key for each in _candidates(time_s=60, training={"lr": 0.1})} == {"compact"}
+
+
+def test_wrong_options_of_training_are_refused_with_the_candidates():
+    for training in ({"loss": "focal", "mix": "mixap"}, {"averaging": "emma"}):
+        with pytest.raises(UnknownKeyError):
+            _candidates(model="compact", training=training)
 
 
 def test_a_new_optimizer_comes_with_its_own_rate(tmp_path):
