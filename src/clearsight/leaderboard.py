@@ -80,7 +80,7 @@ class Plan(Config):
     """
 
     data: str
-    models: tuple[str, ...] = Field(default=MODELS, min_length=2)
+    models: tuple[str, ...] = MODELS
     time_s: float = Field(default=300.0, gt=0)
     seed: int = Field(default=0, ge=0)
 
