@@ -47,7 +47,7 @@ from clearsight.learn.onnx_graph import EMBEDDING
 
 HERE = Path(__file__).parent
 SIDES = (28, 96)
-BORDER = 48  # mahotas leaves out points near the border: it gets a wider picture
+BORDER = 16  # mahotas leaves out points near the border: it gets a wider picture
 SURF_SAMPLES, SURF_SCALE = 5, 1
 STRENGTH = 0.03
 WORDS = 256

@@ -10,7 +10,7 @@ from clearsight.learn.onnx_graph import GraphBuilder
 
 CONTRAST = 1.0
 """Grey levels of gradient at which a window counts half; noise stays below."""
-TINY = 1e-12
+TINY = 1e-6
 
 
 class Length(Enum):
@@ -30,19 +30,16 @@ def normalised(
         clip: largest number of a vector of length 1 before the second normalisation.
         length: how the length is made 1.
     """
-    squares = _sum(graph, graph.add("Mul", vectors, vectors))
+    norm = graph.add("ReduceL2", vectors, axes=[2], keepdims=1)
+    squares = graph.add("Mul", norm, norm)
     seen = graph.add("Div", squares, graph.add("Add", squares, graph.constant(CONTRAST**2)))
-    norm = graph.add("Sqrt", graph.add("Add", squares, graph.constant(TINY)))
     if clip is not None:
-        vectors = graph.add("Min", graph.add("Div", vectors, norm), graph.constant(clip))
-        squares = _sum(graph, graph.add("Mul", vectors, vectors))
-        norm = graph.add("Sqrt", graph.add("Add", squares, graph.constant(TINY)))
+        vectors = graph.add("Min", vectors, graph.add("Mul", norm, graph.constant(clip)))
     if length is Length.L2:
-        return graph.add("Mul", vectors, graph.add("Div", seen, norm))
-    total = graph.add("Add", _sum(graph, vectors), graph.constant(TINY))
-    scale = graph.add("Div", graph.add("Mul", seen, seen), total)
+        norm = graph.add("ReduceL2", vectors, axes=[2], keepdims=1)
+        whole = graph.add("Add", norm, graph.constant(TINY))
+        return graph.add("Mul", vectors, graph.add("Div", seen, whole))
+    total = graph.add("ReduceSum", vectors, graph.constant([2], np.int64), keepdims=1)
+    whole = graph.add("Add", total, graph.constant(TINY))
+    scale = graph.add("Div", graph.add("Mul", seen, seen), whole)
     return graph.add("Sqrt", graph.add("Mul", vectors, scale))
-
-
-def _sum(graph: GraphBuilder, values: str) -> str:
-    return graph.add("ReduceSum", values, graph.constant([2], np.int64), keepdims=1)

@@ -95,19 +95,15 @@ class Sift:
             for one in self.windows(size)
         ]
         vectors = graph.add("Concat", *found, axis=1)
-        a_pixel = np.tile([1 / 2, math.sqrt(2) / 2], DIRECTIONS * _grid.PARTS**2 // 2)
-        vectors = graph.add("Mul", vectors, graph.constant(a_pixel))
         return normalised(graph, vectors, CLIP, Length.ROOT if self.config.root else Length.L2)
 
 
 def _direction_maps(graph: GraphBuilder, grey: str, size: Preprocessing) -> str:
-    """Each pixel's gradient as the sum of two neighbouring directions (n, 8, height, width).
-
-    All are twice a pixel's difference, diagonal ones still shorter by the square root of two.
-    """
+    """Each pixel's gradient as the sum of two neighbouring directions (n, 8, height, width)."""
     height, width = size.height, size.width
     pads = graph.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
-    padded = graph.add("Pad", grey, pads, mode="edge")
+    halves = graph.add("Mul", grey, graph.constant(1 / 2))
+    padded = graph.add("Pad", halves, pads, mode="edge")
     middle_rows = _grid.cut(graph, padded, 2, 1, height + 1)
     middle_columns = _grid.cut(graph, padded, 3, 1, width + 1)
     across = graph.add(
@@ -123,16 +119,16 @@ def _direction_maps(graph: GraphBuilder, grey: str, size: Preprocessing) -> str:
     right, bottom = graph.add("Relu", across), graph.add("Relu", down)
     left, top = graph.add("Sub", right, across), graph.add("Sub", bottom, down)
     flat, steep = graph.add("Add", right, left), graph.add("Add", bottom, top)
-    maps = [
-        graph.add("Relu", graph.add("Sub", right, steep)),
-        graph.add("Min", right, bottom),
-        graph.add("Relu", graph.add("Sub", bottom, flat)),
-        graph.add("Min", left, bottom),
-        graph.add("Relu", graph.add("Sub", left, steep)),
-        graph.add("Min", left, top),
-        graph.add("Relu", graph.add("Sub", top, flat)),
-        graph.add("Min", right, top),
-    ]
+    root = graph.constant(math.sqrt(2))
+    maps = []
+    for first, second, other in (
+        (right, bottom, steep),
+        (bottom, left, flat),
+        (left, top, steep),
+        (top, right, flat),
+    ):
+        maps.append(graph.add("Relu", graph.add("Sub", first, other)))
+        maps.append(graph.add("Mul", graph.add("Min", first, second), root))
     return graph.add("Concat", *maps, axis=1)
 
 
