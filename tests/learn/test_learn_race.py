@@ -71,12 +71,22 @@ def by_number(parts, sizes, seed):
 def test_one_that_cannot_see_every_picture_in_its_share_is_not_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(race_module, "cut", by_number)
     sizes = []
-    slow = (1.0, 0.1, lambda n: sizes.append(n) or n / 1000)
-    field = ground(tmp_path, {"classical": slow, "compact": FAIR}, 20.0, n=100_000)
+    slow = (1.0, 1.4, lambda n: sizes.append(n) or n / 1000)
+    field = ground(tmp_path, {"classical": slow, "compact": GOOD}, 20.0, n=100_000)
     race, best = run(field, "classical", "compact", seconds=20.0)
     assert sizes == [40, 160]
     assert best.candidate.key == "compact"
     assert "all 100000 pictures would take at least" in race.told()["race"][0]["reason"]
+
+
+def test_a_trial_that_was_surely_better_is_thought_of_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(race_module, "cut", by_number)
+    slow = (1.0, 0.1, lambda n: n / 1000)
+    field = ground(tmp_path, {"classical": slow, "compact": BAD}, 20.0, n=100_000)
+    race, best = run(field, "classical", "compact", seconds=20.0)
+    assert best.candidate.key == "classical"
+    assert [entry["state"] for entry in race.told()["race"]] == ["dropped", "finished", "finished"]
+    assert field.calls[-1][2] < 5, "it may take about what its trial took"
 
 
 def test_one_whose_trials_say_that_it_fits_is_trained(tmp_path, monkeypatch):

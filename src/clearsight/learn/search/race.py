@@ -25,6 +25,8 @@ from clearsight.learn.search.verdict import drop_worse, merits
 TRIAL_PER_CLASS, TRIAL_GROWTH = 20, 4
 """A trial takes so many pictures of each class, then so many times more."""
 TRIAL_VAL = 200
+SURE, AGAIN = 2.0, 2.0
+"""Standard errors that make a trial's accuracy sure; times its seconds for another like it."""
 HEAT_SHARE = 1 / 6
 """Part of the time left that each takes in a heat, where two or more gain from time."""
 BACKWARD = 3.0
@@ -106,6 +108,7 @@ class Race:
                 self._finish(number, one)
         growing = [(n, one) for n, one in numbered if one.grows and self._time_for(one)]
         self._train_growing([(n, one) for n, one in growing if self._one_pass_fits(n, one)])
+        self._think_again(numbered)
         best = max(self.finished, key=lambda trained: trained.rank, default=None)
         if best is None:
             raise self._failure
@@ -212,13 +215,30 @@ class Race:
         more pictures.
         """
         first, first_s = self._trial(one, small, f"{name}-{small}")
+        accuracy, n_val = first.figures["accuracy"], len(first.val.labels)
+        error = (accuracy * (1 - accuracy) / n_val) ** 0.5
+        self._notes[f"{name}-accuracy"] = max(0.0, accuracy - SURE * error)
+        self._notes[f"{name}-seconds"] = first_s
         story = first.fitted.story
-        features_s = story.get("features_s", 0.0) * n / (small + len(first.val.labels))
+        features_s = story.get("features_s", 0.0) * n / (small + n_val)
         if features_s > share_s:
             return float(features_s)
         large = TRIAL_GROWTH * small
         _, second_s = self._trial(one, large, f"{name}-{large}")
         return second_s + max(0.0, second_s - first_s) / (large - small) * (n - large)
+
+    def _think_again(self, numbered: list[tuple[int, Candidate]]) -> None:
+        """Train a quick one after all where everybody ended surely below its small trial.
+
+        Then the time was too short for a network; what a trial took is known, so is the delay.
+        """
+        for number, one in numbered:
+            name = f"{_folder(number, one)}-trial"
+            surely = self._notes.get(f"{name}-accuracy", 0.0)
+            if surely and all(t.figures["accuracy"] < surely for t in self.finished):
+                seconds = AGAIN * self._notes[f"{name}-seconds"]
+                self.contest.progress.say(f"{title(one)} is trained after all", seconds=seconds)
+                self._attempt(number, one, Budget(deadline=time.monotonic() + seconds), "finished")
 
     def _trial(self, one: Candidate, size: int, name: str) -> tuple[Trained, float]:
         """Train on `size` pictures; return that and the seconds it took."""
