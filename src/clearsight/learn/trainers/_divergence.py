@@ -27,7 +27,7 @@ def cause(network: nn.Module, loss: Callable[[], Tensor]) -> str:
         network: as it stood before the step that failed.
         loss: runs the network on that step's pictures and returns the loss.
     """
-    broken = [name for name, value in network.state_dict().items() if not finite(iter([value]))]
+    broken = [name for name, value in network.named_parameters() if not finite(iter([value]))]
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         return f"the weights {broken[0]!r}{more} are not finite"
