@@ -58,10 +58,10 @@ class GradientBoosting:
 
         rounds: int = Field(default=200, ge=1, le=5000)
         patience: int = Field(default=5, ge=1)
-        learning_rate: float = Field(default=0.15, gt=0, le=1)
+        learning_rate: float = Field(default=0.1, gt=0, le=1)
         leaves: int = Field(default=15, ge=2, le=255)
         depth: int = Field(default=8, ge=1, le=32)
-        smallest_leaf: int = Field(default=5, ge=1)
+        smallest_leaf: int = Field(default=20, ge=1)
         columns: int = Field(default=512, ge=1)
         bins: int = Field(default=64, ge=2, le=255)
         model_bytes: int = Field(default=2**26, ge=2**16)
