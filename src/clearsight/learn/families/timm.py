@@ -28,7 +28,7 @@ from clearsight.learn.fitted_network import FittedNetwork
 from clearsight.learn.label_preserving import TrainingPictures, Verdict
 from clearsight.learn.networks.low_rank import add_adapters, check_adaptable, merge_adapters
 from clearsight.learn.networks.timm_network import TimmNetwork
-from clearsight.learn.networks.timm_sides import check_side, cost, create, next_side, own_side
+from clearsight.learn.networks.timm_sides import STEP, check_side, cost, create, next_side, own_side
 from clearsight.learn.trainers.gradient import train_network
 from clearsight.learn.trainers.recipe import Recipe
 from clearsight.learn.training import Choice
@@ -191,7 +191,8 @@ class Timm:
         least = next_side(name, max(longer, floor) if small else half)
         side = wanted
         while side > least and self._passes(facts, side) < PASSES:
-            side = max(least, next_side(name, round(0.7 * side)))
+            smaller = next_side(name, round(0.7 * side) - STEP // 2)
+            side = max(least, smaller) if smaller < side else least
         return side
 
     def _passes(self, facts: Facts, side: int) -> float:
