@@ -73,7 +73,7 @@ def violations() -> list[tuple[str, str]]:
 
 def target(above: str) -> str:
     if above == "api":
-        return "clearsight.api"
+        return "clearsight.api.training"
     return f"clearsight.{above}" if above in ROOMS else above
 
 

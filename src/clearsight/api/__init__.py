@@ -1,0 +1,28 @@
+"""The road in Python: composes the rooms; the command line and users call the same functions."""
+
+from clearsight.api.comparing import compare, compare_runs
+from clearsight.api.recognizer import Recognizer, load, train
+from clearsight.api.scoring import evaluate_run, held_out, predict_paths
+from clearsight.api.training import (
+    plan_study,
+    plan_training,
+    train_run,
+    train_settings,
+    tune,
+)
+
+__all__ = [
+    "Recognizer",
+    "compare",
+    "compare_runs",
+    "evaluate_run",
+    "held_out",
+    "load",
+    "plan_study",
+    "plan_training",
+    "predict_paths",
+    "train",
+    "train_run",
+    "train_settings",
+    "tune",
+]

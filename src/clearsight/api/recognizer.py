@@ -1,0 +1,117 @@
+"""An opened recognizer, and training that ends with one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clearsight.api.scoring import evaluate_run
+from clearsight.api.training import train_run, train_settings
+from clearsight.core.nouns import Prediction
+from clearsight.core.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from clearsight.core.bundle import Manifest
+    from clearsight.evaluate.evaluation import Evaluation
+
+
+class Recognizer:
+    """An opened recognizer. Thread-safe.
+
+    Args:
+        path: the RUN or Bundle folder.
+        engine: "openvino", "onnxruntime" or None for the best there is.
+
+    Raises:
+        BundleError: changed, incomplete or unusable.
+
+    Example:
+        >>> recognizer = load("runs/1")  # doctest: +SKIP
+        >>> recognizer.predict("photo.jpg").label  # doctest: +SKIP
+        'cat'
+    """
+
+    def __init__(self, path: str | Path, engine: str | None = None) -> None:
+        from clearsight.engines.open import open_predictor
+
+        self.path = Path(path)
+        self._engine = engine
+        self._predictor = open_predictor(self.path, engine)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the Bundle says of itself."""
+        return self._predictor.manifest
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return tuple(self._predictor.classes)
+
+    def predict(self, image: str | Path | bytes, top: int = 5) -> Prediction:
+        """Recognize one picture.
+
+        Args:
+            image: a path, or the encoded bytes of a picture.
+            top: how many labels to return.
+
+        Raises:
+            ImageError: not a usable picture.
+        """
+        from clearsight.data.source import read_file
+
+        encoded = image if isinstance(image, bytes) else read_file(image)
+        return self._predictor.recognize(encoded, top)
+
+    def evaluate(self, data: str | Path | None = None) -> Evaluation:
+        """Score on `data`, or on the test part of what it was trained on; writes the report."""
+        target = None if data is None else Path(data)
+        return evaluate_run(self.path, target, None, engine=self._engine)[0]
+
+
+def load(path: str | Path, engine: str | None = None) -> Recognizer:
+    """Open a recognizer from a RUN or Bundle folder; see `Recognizer`."""
+    return Recognizer(path, engine)
+
+
+def train(
+    data: str | Path,
+    *,
+    out: str | Path,
+    time: str | None = None,
+    epochs: float | None = None,
+    model: str | None = None,
+    seed: int | None = None,
+    config: str | Path | None = None,
+    settings: Sequence[str] = (),
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Recognizer:
+    """Train a recognizer from a folder of labelled images and open it.
+
+    Args:
+        data: what to learn from; see the README for the layouts.
+        out: a new folder for the run.
+        time: wall clock until the Bundle is on disk, for example "10m" (the default).
+        epochs: passes over the training pictures.
+        model: "auto", a family, or a timm model name.
+        seed: same seed, same split (and, with `epochs`, same weights on CPU).
+        config: a TOML or JSON settings file.
+        settings: single settings, for example ["split.val=0.2"].
+        resume: continue the unfinished run in `out`.
+        progress: where to report; None is silent.
+
+    Raises:
+        DataError, UsageError, GateError: see `learn.train.train`.
+    """
+    resolved = train_settings(
+        config=None if config is None else Path(config),
+        settings=settings,
+        time=time,
+        epochs=epochs,
+        model=model,
+        seed=seed,
+    )
+    result = train_run(Path(data), Path(out), resolved, progress or Silent(), None, resume)
+    return Recognizer(result.run)
