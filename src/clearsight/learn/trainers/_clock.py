@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from clearsight.learn.family import Budget
 from clearsight.learn.trainers._plan import Plan
@@ -94,7 +95,9 @@ class Clock:
         """Whether it is time for a checkpoint."""
         return time.monotonic() - self._last_write > self._interval_s
 
-    def wrote_checkpoint(self, seconds: float) -> None:
-        """Note what a checkpoint cost, and keep their share of the time small."""
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
+        """Write one, note what it cost, and keep their share of the time small."""
+        started = time.monotonic()
+        write()
         self._last_write = time.monotonic()
-        self._interval_s = max(CHECKPOINT_S, seconds / CHECKPOINT_COST)
+        self._interval_s = max(CHECKPOINT_S, (self._last_write - started) / CHECKPOINT_COST)

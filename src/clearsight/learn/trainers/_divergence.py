@@ -11,10 +11,6 @@ import torch
 from torch import Tensor, nn
 
 
-class DivergedError(Exception):
-    """The loss or the gradient is no finite number any more."""
-
-
 def finite(tensors: Iterator[Tensor]) -> bool:
     """Whether every number in floating-point tensors is finite."""
     return all(bool(torch.isfinite(value).all()) for value in tensors if value.is_floating_point())

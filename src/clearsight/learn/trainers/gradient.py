@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from clearsight.learn.trainers._checkpoint import (
 )
 from clearsight.learn.trainers._clock import Clock
 from clearsight.learn.trainers._device import Device, choose_device, repeatable
-from clearsight.learn.trainers._divergence import DivergedError, cause, finite, told_of_divergence
+from clearsight.learn.trainers._divergence import cause, finite, told_of_divergence
 from clearsight.learn.trainers._identity import identity
 from clearsight.learn.trainers._memory import free_memory, out_of_memory
 from clearsight.learn.trainers._optimizers import Optimizers, default_groups
@@ -110,7 +110,7 @@ class _Training:
             while self.step < self.plan.total:
                 try:
                     self._one_step()
-                except DivergedError:
+                except FloatingPointError:
                     self._restart()
         finally:
             self.job.progress.finish()
@@ -147,7 +147,7 @@ class _Training:
                 "Run the same command with --resume to continue."
             )
         if self.clock.checkpoint_due() and self.step < self.plan.total:
-            self.clock.wrote_checkpoint(_timed(self._save))
+            self.clock.write_checkpoint(self._save)
 
     def _descend(self) -> float:
         """Take one optimizer step and return the loss."""
@@ -161,7 +161,7 @@ class _Training:
         clip = self.pipeline.clip
         length = 0.0 if clip is None else self.optimizers.clip(clip)
         if not math.isfinite(value) or not math.isfinite(length):
-            raise DivergedError
+            raise FloatingPointError
         self.optimizers.step(self._rate(self.step) / self.pipeline.lr)
         self.averages.update(progress)
         return value
@@ -220,7 +220,7 @@ class _Training:
         with self.averages.in_place(self.network, self.job, self.device, self.batch):
             accuracy, val_loss = self.validation.score(self.network)
             if not math.isfinite(val_loss):
-                raise DivergedError
+                raise FloatingPointError
             entry = {
                 "step": self.step,
                 "epoch": round(self.step / self.steps_per_epoch, 3),
@@ -393,12 +393,6 @@ class _Training:
             "resumed_from": self.resumed_from,
             "augmentation": self.shown,
         }
-
-
-def _timed(action: Callable[[], None]) -> float:
-    started = time.monotonic()
-    action()
-    return time.monotonic() - started
 
 
 def _copied(network: nn.Module) -> dict[str, Tensor]:
