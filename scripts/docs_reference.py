@@ -7,13 +7,14 @@ fails when a page differs from them.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
 BEGIN = "<!-- begin generated: scripts/check_docs.py --write -->"
 END = "<!-- end generated -->"
-RULES = ("START_S", "SMALL_SIDE", "FEW_PER_CLASS")
+RULES = ("SMALL_SIDE", "DETAIL_SIDE")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,49 @@ def settings_table() -> str:
     return "\n\n".join(parts)
 
 
+def options_table() -> str:
+    """Return every key that a setting may name, with its own options."""
+    from clearsight.learn.augment import AUGMENTS
+    from clearsight.learn.averaging import AVERAGES
+    from clearsight.learn.descriptors import DESCRIPTORS
+    from clearsight.learn.encoders import ENCODERS
+    from clearsight.learn.heads import HEADS
+    from clearsight.learn.losses import LOSSES
+    from clearsight.learn.mixes import MIXES
+    from clearsight.learn.optimizers import OPTIMIZERS
+    from clearsight.learn.samplers import SAMPLERS
+    from clearsight.learn.schedules import SCHEDULES
+
+    registries = {
+        "training.loss": LOSSES,
+        "training.optimizer": OPTIMIZERS,
+        "training.schedule": SCHEDULES,
+        "training.averaging": AVERAGES,
+        "training.augment": AUGMENTS,
+        "training.mix": MIXES,
+        "training.sampler": SAMPLERS,
+        "family.features": DESCRIPTORS,
+        "family.encoder": ENCODERS,
+        "family.head": HEADS,
+    }
+    parts = []
+    for setting, registry in registries.items():
+        rows = [
+            (f"`{key}`", ", ".join(_options(registry.load(key))))
+            for key in registry.keys()  # noqa: SIM118 - a Registry is no dictionary
+        ]
+        parts += [f"### {setting}", _table(("key", "options and defaults"), rows)]
+    return "\n\n".join(parts)
+
+
+def _options(made: Any) -> list[str]:
+    fields = made.Config.model_fields
+    return [
+        f"`{name}={field.get_default(call_default_factory=True)!r}`"
+        for name, field in fields.items()
+    ] or ["none"]
+
+
 def limits_table() -> str:
     """Return the bounds of a service: name and default."""
     from clearsight.serve.service import ServiceLimits
@@ -127,7 +171,7 @@ def errors_table() -> str:
 
 GENERATED: dict[str, list[Callable[[], str]]] = {
     "docs/reference/command-line.md": [command_line_table],
-    "docs/reference/configuration.md": [settings_table],
+    "docs/reference/configuration.md": [settings_table, options_table],
     "docs/reference/errors.md": [errors_table],
     "docs/reference/http.md": [statuses_table, limits_table],
 }
@@ -182,7 +226,8 @@ def _type_name(annotation: Any) -> str:
         if isinstance(annotation, type) and not get_args(annotation)
         else str(annotation)
     )
-    return text.replace("typing.", "").replace("|", "or")
+    text = text.replace("typing.", "").replace("clearsight.learn.training.", "")
+    return re.sub(r"^Optional\[(.*)\]$", r"\1 or None", text).replace("|", "or")
 
 
 def _shown(item: Parameter) -> str:
