@@ -16,7 +16,7 @@ from clearsight.cli.options import fail, show
 from clearsight.core.errors import DataError, GateError, MissingExtraError, UsageError
 
 FOLDER = Path(command_line.__file__).parent
-SHARED = {"__init__", "main", "options", "progress"}
+SHARED = {"__init__", "main", "options", "progress", "ranking"}
 
 
 @pytest.fixture

@@ -73,9 +73,15 @@ def plain(tmp_path_factory):
     return _trained(tmp_path_factory.mktemp("plain"))
 
 
-@lru_cache
-def _default(folders, field, key):
-    return _trained(folders.mktemp(f"{field}-{key}"), **{field: {"name": key}})
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    """Return what a key gives with its default options, trained once."""
+
+    @lru_cache
+    def trained(field, key):
+        return _trained(tmp_path_factory.mktemp(f"{field}-{key}"), **{field: {"name": key}})
+
+    return trained
 
 
 def test_every_field_has_a_case():
@@ -104,12 +110,12 @@ def test_every_field_changes_the_weights_and_is_told(tmp_path, plain, field):
         for option in other_options(registry.load(key).Config)
     ],
 )
-def test_every_option_of_a_key_changes_the_weights(tmp_path, tmp_path_factory, field, key, option):
+def test_every_option_of_a_key_changes_the_weights(tmp_path, default, field, key, option):
     other = other_options(REGISTRIES[field].load(key).Config)[option].model_dump()[option]
-    default = _default(tmp_path_factory, field, key)
+    plain = default(field, key)
     changed = _trained(tmp_path / "other", **{field: {"name": key, "options": {option: other}}})
-    assert changed[0] != default[0]
-    assert changed[1]["recipe"] != default[1]["recipe"]
+    assert changed[0] != plain[0]
+    assert changed[1]["recipe"] != plain[1]["recipe"]
 
 
 @pytest.mark.parametrize("field", sorted(REGISTRIES))

@@ -27,7 +27,7 @@ def compare(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Rank recognizers on the same pictures and say which of them differ."""
+    """Rank recognizers and say which of them differ."""
     from clearsight import api
     from clearsight.cli.ranking import ranking
     from clearsight.evaluate.comparison_report import check_report_path, write_comparison

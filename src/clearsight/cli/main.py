@@ -28,7 +28,7 @@ VERBS = {
     "train": "Train a recognizer from a folder of labelled images.",
     "tune": "Search for the best settings within a time, and train them.",
     "evaluate": "Score a recognizer on held-out pictures and write the report.",
-    "compare": "Rank recognizers on the same pictures and say which of them differ.",
+    "compare": "Rank recognizers and say which of them differ.",
     "leaderboard": "Train many recognizers for the same time and rank them.",
     "predict": "Recognize files and folders into a table.",
     "serve": "Serve recognizers over HTTP, with a page to try them.",

@@ -128,11 +128,9 @@ class _Training:
         loss = self._descend()
         self.step += 1
         if self.job.budget.deadline is not None:
-            finishing_s = (
-                self.validation.seconds_for(self.clock.step_s(), self.batches.size)
-                if self.clock.timed
-                else 0.0
-            )
+            finishing_s = 0.0
+            if self.clock.timed:
+                finishing_s = self.validation.seconds_for(self.clock.step_s(), self.batches.size)
             self.clock.plan(self.step, self.plan, self._longest(), finishing_s)
         if self.validation.due(self.step, self.plan.total):
             self._validate(loss)
@@ -295,11 +293,8 @@ class _Training:
             self.plan.stop()
             remove_checkpoints(self.job.work, self.step)  # the failed step began with that one
             raise ClearsightError(self._given_up(reason))
-        self.job.progress.say(
-            "training diverged; starting again at half the learning rate",
-            step=self.step,
-            cause=reason,
-        )
+        told = "training diverged; starting again at half the learning rate"
+        self.job.progress.say(told, step=self.step, cause=reason)
         self.plan.restart()
         remove_checkpoints(self.job.work)
         self._begin()
