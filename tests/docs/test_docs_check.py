@@ -62,7 +62,7 @@ BAD = {
     "a heading that is not there": ("[x](other.md#third)", "no heading #third"),
     "an unknown verb": ("```console\n$ clearsight trian photos\n```", "no verb 'trian'"),
     "an unknown option": ("```bash\nclearsight train x --epoch 3\n```", "no option '--epoch'"),
-    "the second command": ("```sh\nmake demo && clearsight tune x\n```", "no verb 'tune'"),
+    "the second command": ("```sh\nmake demo && clearsight fly x\n```", "no verb 'fly'"),
     "an unknown option inline": ("`clearsight serve RUN --prot 1`", "no option '--prot'"),
     "an option no verb has": ("Give `--fast`.", "no verb has the option --fast"),
     "an unknown make target": ("```bash\nmake deom\n```", "no make target 'deom'"),
