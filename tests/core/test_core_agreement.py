@@ -42,3 +42,14 @@ def test_nan_never_agrees() -> None:
 def test_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError):
         agreement(np.zeros((1, 2)) if shape != (0, 2) else np.zeros(shape), np.zeros(shape))
+
+
+def test_trees_may_take_one_step_but_not_many():
+    wanted = np.tile([0.7, 0.3], (200, 1))
+    one, many, wrong = wanted.copy(), wanted + np.array([-0.01, 0.01]), wanted.copy()
+    one[3] = (0.66, 0.34)
+    wrong[3] = (0.4, 0.6)
+    assert not agreement(wanted, one).holds
+    assert agreement(wanted, one, steps=True).holds
+    assert not agreement(wanted, many, steps=True).holds
+    assert not agreement(wanted, wrong, steps=True).holds

@@ -60,6 +60,7 @@ class Manifest(Config):
     temperature: float = Field(gt=0)
     rejection_threshold: float | None = Field(default=None, ge=0, le=1)
     outputs: tuple[str, ...] = ("logits",)
+    steps: bool = False
     metrics: dict[str, Any]
     data_fingerprint: str
     seed: int

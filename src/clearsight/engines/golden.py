@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from clearsight.core.agreement import MAX_DIFFERENCE, agreement
+from clearsight.core.agreement import agreement
 from clearsight.core.bundle import GOLDEN_SCORES
 from clearsight.core.calibration import probabilities
 from clearsight.core.errors import BundleError
@@ -39,12 +39,12 @@ def verify_golden(predictor: BundlePredictor) -> float:
     images = np.stack([predictor.prepare(bundle.read(name)) for name in names])
     manifest = predictor.manifest
     expected = probabilities(wanted, manifest.temperature, manifest.task)
-    seen = agreement(expected, predictor.probabilities(images))
+    seen = agreement(expected, predictor.probabilities(images), manifest.steps)
     if not seen.holds:
         raise BundleError(
             f"{bundle.path}: {predictor.engine} gives other scores than were recorded in training "
             f"(same label for {seen.same_label:.0%} of {seen.n} golden pictures, probabilities "
-            f"off by up to {seen.max_difference:.2g}, allowed {MAX_DIFFERENCE:g}). Use another "
+            f"off by up to {seen.max_difference:.2g}, allowed {seen.allowed:g}). Use another "
             "engine with --engine and report this."
         )
     return seen.max_difference

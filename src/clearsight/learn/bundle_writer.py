@@ -119,6 +119,7 @@ def manifest_facts(learnt: Learnt, model: bytes) -> dict[str, Any]:
         "preprocessing": learnt.preprocessing.model_dump(),
         "temperature": learnt.temperature,
         "outputs": learnt.fitted.outputs,
+        "steps": learnt.fitted.steps,
         "metrics": {"part": "val", **learnt.figures},
         "data_fingerprint": learnt.fingerprint,
         "seed": learnt.settings.seed,

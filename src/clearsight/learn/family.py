@@ -173,6 +173,10 @@ class Fitted(Protocol):
         """Where pre-trained weights came from; empty when trained from scratch."""
 
     @property
+    def steps(self) -> bool:
+        """Whether scores change in steps, as those of trees do; see `core.agreement`."""
+
+    @property
     def story(self) -> dict[str, Any]:
         """JSON-ready facts for the Bundle and report: epochs, curves, choices and reasons."""
 

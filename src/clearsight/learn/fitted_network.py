@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class FittedNetwork:
     story: dict[str, Any]
     outputs: tuple[str, ...] = ("logits",)
     licences: tuple[WeightLicence, ...] = ()
+    steps: ClassVar[bool] = False
 
     def logits(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return (n, classes) float32 scores of uint8 (n, h, w, c) pictures."""

@@ -103,6 +103,11 @@ class Adjusted:
         return self.fitted.outputs
 
     @property
+    def steps(self) -> bool:
+        """Whether scores change in steps."""
+        return self.fitted.steps
+
+    @property
     def licences(self) -> tuple[WeightLicence, ...]:
         """Where pre-trained weights came from."""
         return self.fitted.licences

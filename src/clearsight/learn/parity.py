@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from clearsight.core.agreement import MAX_DIFFERENCE, MIN_SAME_LABEL, Agreement, agreement
+from clearsight.core.agreement import MIN_SAME_LABEL, Agreement, agreement
 from clearsight.core.bundle import Bundle
 from clearsight.core.calibration import probabilities
 from clearsight.core.errors import ClearsightError, GateError
@@ -127,14 +127,14 @@ def _check_engine(
             f"The engine {name} gives scores of shape {got.shape}, the trained model "
             f"{wanted.shape}. {WHAT_TO_DO}"
         )
-    seen = agreement(wanted, got)
+    seen = agreement(wanted, got, staged.manifest.steps)
     if not seen.holds:
         raise GateError(
             f"The engine {name} disagrees with the trained model on {seen.n} pictures: same label "
             f"for {seen.same_label:.1%} (needed {MIN_SAME_LABEL:.1%}), probabilities off by up to "
-            f"{seen.max_difference:.2g} (allowed {MAX_DIFFERENCE:g}). {WHAT_TO_DO}"
+            f"{seen.max_difference:.2g} (allowed {seen.allowed:g}). {WHAT_TO_DO}"
         )
-    _check_names(name, predictor, staged, cases, wanted)
+    _check_names(name, predictor, staged, cases, wanted, seen.allowed)
     return seen
 
 
@@ -149,13 +149,18 @@ def _check_pixels(name: str, cases: Sequence[_Case], prepared: Sequence[ImageHWC
 
 
 def _check_names(
-    name: str, predictor: Predictor, staged: Bundle, cases: Sequence[_Case], wanted: Scores
+    name: str,
+    predictor: Predictor,
+    staged: Bundle,
+    cases: Sequence[_Case],
+    wanted: Scores,
+    allowed: float,
 ) -> None:
     """Follow a few pictures from bytes to the label a user sees."""
     for case, row in list(zip(cases, wanted, strict=True))[-VARIED_PICTURES:]:
         label = predictor.recognize(case.encoded, top=1).label
         place = staged.manifest.classes.index(label)
-        if row.max() - row[place] > MAX_DIFFERENCE:
+        if row.max() - row[place] > allowed:
             best = staged.manifest.classes[int(row.argmax())]
             raise GateError(
                 f"The engine {name} calls a {case.kind} picture {label!r}, the trained model "

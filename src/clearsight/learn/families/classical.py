@@ -195,6 +195,11 @@ class FittedClassical:
     outputs: tuple[str, ...] = (LOGITS, EMBEDDING)
     licences: tuple[WeightLicence, ...] = ()
 
+    @property
+    def steps(self) -> bool:
+        """Whether scores change in steps."""
+        return self.head.steps
+
     def logits(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return (n, classes) float32 scores."""
         return self.head.scores(self.runner.run(images_nhwc, (EMBEDDING,))[EMBEDDING])

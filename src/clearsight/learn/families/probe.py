@@ -192,6 +192,7 @@ class FittedProbe:
     story: dict[str, Any]
     licences: tuple[WeightLicence, ...]
     outputs: tuple[str, ...] = (LOGITS, EMBEDDING, FEATURES)
+    steps: ClassVar[bool] = False
 
     def logits(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return (n, classes) float32 logits."""

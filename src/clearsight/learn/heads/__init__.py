@@ -20,7 +20,12 @@ Labels = NDArray[np.int64]
 
 
 class FittedHead(Protocol):
-    """A head that has learnt."""
+    """A head that has learnt.
+
+    `steps` tells whether scores change in steps, as those of trees do.
+    """
+
+    steps: ClassVar[bool]
 
     @property
     def story(self) -> dict[str, Any]:

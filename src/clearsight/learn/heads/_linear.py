@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ class FittedLinear:
         present: which these are.
         story: how it was fitted.
     """
+
+    steps: ClassVar[bool] = False
 
     head: linear.Head
     present: Present

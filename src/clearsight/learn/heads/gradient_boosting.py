@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -244,6 +244,8 @@ class FittedBoosting:
         present: the classes that have pictures.
         story: how they grew.
     """
+
+    steps: ClassVar[bool] = True
 
     trees: Trees
     baseline: NDArray[np.float32]

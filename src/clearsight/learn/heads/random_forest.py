@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,8 @@ class FittedForest:
         present: which these are.
         story: how they grew.
     """
+
+    steps: ClassVar[bool] = True
 
     trees: Trees
     present: Present

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,6 +199,8 @@ class FittedRbf:
         present: the classes that have pictures.
         story: how it was fitted.
     """
+
+    steps: ClassVar[bool] = False
 
     kernel: Gaussian
     head: linear.Head

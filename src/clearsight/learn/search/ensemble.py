@@ -72,6 +72,11 @@ class FittedEnsemble:
     outputs: tuple[str, ...] = (LOGITS,)
 
     @property
+    def steps(self) -> bool:
+        """Whether scores change in steps."""
+        return any(each.fitted.steps for each in self.members)
+
+    @property
     def licences(self) -> tuple[WeightLicence, ...]:
         """Every licence of the members' weights, once."""
         every = [licence for each in self.members for licence in each.fitted.licences]

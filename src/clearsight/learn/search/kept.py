@@ -34,7 +34,7 @@ class KeptModel:
         model: the ONNX file.
         arrays: for model.safetensors.
         runner: `model`, opened.
-        outputs, licences, story: of the trained one.
+        outputs, licences, steps, story: of the trained one.
     """
 
     model: bytes
@@ -42,6 +42,7 @@ class KeptModel:
     runner: OnnxRunner
     outputs: tuple[str, ...]
     licences: tuple[WeightLicence, ...]
+    steps: bool
     story: dict[str, Any]
 
     def logits(self, images_nhwc: ImagesNHWC) -> Scores:
@@ -81,7 +82,7 @@ def keep(folder: Path, trained: Trained, contest: Contest) -> Trained:
         probabilities(scores, trained.temperature, task)
         for scores in (trained.val_logits[:CHECKED_PICTURES], runner.run(part)["logits"])
     )
-    seen = agreement(wanted, got)
+    seen = agreement(wanted, got, fitted.steps)
     if not seen.holds:
         raise GateError(
             f"{trained.candidate.key} exports another model than was trained (probabilities off "
@@ -96,6 +97,7 @@ def keep(folder: Path, trained: Trained, contest: Contest) -> Trained:
             "outputs": list(fitted.outputs),
             "licences": [licence.model_dump() for licence in fitted.licences],
             "story": fitted.story,
+            "steps": fitted.steps,
             "temperature": trained.temperature,
             "preprocessing": trained.preprocessing.model_dump(),
             "figures": trained.figures,
@@ -129,6 +131,7 @@ def found(folder: Path, candidate: Candidate, contest: Contest) -> Trained:
             contest.seams.open_model(model),
             tuple(facts["outputs"]),
             tuple(WeightLicence.parse(licence) for licence in facts["licences"]),
+            facts["steps"],
             facts["story"],
         )
         return Trained(
