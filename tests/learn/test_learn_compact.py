@@ -11,6 +11,7 @@ from clearsight.core.nouns import Preprocessing
 from clearsight.engines.open import open_session
 from clearsight.learn.augment.shift_flip import ShiftFlip
 from clearsight.learn.export import export_onnx
+from clearsight.learn.families import compact
 from clearsight.learn.families.compact import Compact
 from clearsight.learn.family import Budget, Facts, Job
 from clearsight.learn.label_preserving import LabelPreserving
@@ -140,3 +141,28 @@ def test_exported_views_are_averaged_and_batches_do_not_matter():
         assert np.abs(whole - single).max() < 1e-5
         assert np.abs(whole - turned).max() < 1e-4
         assert session.run(images, ("features",))["features"].shape == (7, 16, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "pass_s", "asked", "width"),
+    [
+        (25_000, 20.0, None, 64),  # 50 passes fit: all of them go into the usual network
+        (25_000, 4.0, None, 128),  # 250 would fit
+        (25_000, 4.0, 32, 32),
+        (2_000, 0.1, None, 64),  # few pictures teach a wider one little
+    ],
+)
+def test_much_time_for_many_pictures_makes_the_network_wider(
+    tmp_path, monkeypatch, pictures, pass_s, asked, width
+):
+    monkeypatch.setattr(compact, "seconds_per_pass", lambda *_, **__: pass_s)
+    images = np.zeros((pictures, 8, 8, 1), np.uint8)
+    images[::2] = 255
+    labels = np.arange(pictures) % 2
+    size = Preprocessing(height=8, width=8, channels=1)
+    budget = Budget(deadline=time.monotonic() + 1000)
+    job = Job(images, labels, images, labels, ("a", "b"), size, 0, budget, tmp_path, None)
+    made = Compact(Compact.Config(width=asked))
+    assert made._changes(job).width == width
+    monkeypatch.setattr(compact, "seconds_per_pass", None)  # decided once: a resumed run asks not
+    assert made._changes(job).width == width

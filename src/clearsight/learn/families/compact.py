@@ -27,6 +27,9 @@ LAST_MAP = 4  # stages halve the picture until its shorter side is no larger tha
 CHANGED_FROM = 5  # passes; with fewer, pictures stay as they are: the plain ones are new enough
 SHIFT_PART = 24  # of the shorter side (one of 28 pixels, none of 8)
 LARGEST_BATCH = 256
+WIDTHS = (64, 96, 128)
+WIDE_SHARE = 0.6  # of `max_epochs` that must fit into the time with a wider network
+WIDE_PICTURES = 20_000  # fewer teach a wider network little more
 LEAST_STEPS = 3000  # a small data set may be passed over more often than `max_epochs`
 
 
@@ -35,7 +38,8 @@ class CompactConfig(Config):
 
     Args:
         side: longest side of the model's input in pixels; larger pictures are shrunk.
-        width: channels of the first stage; each later stage has twice as many.
+        width: channels of the first stage; each later stage has twice as many. None takes 64, and
+            more where there are many pictures and time for many passes of a wider network.
         residuals: residual convolutions in each stage.
         mirror: average mirrored views when scoring, and mirror training pictures unless
             `training.augment` is given; "auto" asks the training pictures whether that keeps their
@@ -44,21 +48,23 @@ class CompactConfig(Config):
     """
 
     side: int = Field(default=64, ge=SMALLEST_SIDE, le=128)
-    width: int = Field(default=64, ge=8, le=512)
+    width: int | None = Field(default=None, ge=8, le=512)
     residuals: int = Field(default=1, ge=0, le=4)
     mirror: Literal["auto", "yes", "no"] = "auto"
     max_epochs: int = Field(default=60, ge=1)
 
 
 class Changes(Config):
-    """How training pictures are changed, and why.
+    """How wide the network is, how training pictures are changed, and why.
 
     Args:
+        width: channels of the first stage.
         shift: most pixels in each direction.
         mirror: mirror in training and average mirrored views when scoring.
         reason: one sentence for the story.
     """
 
+    width: int = Field(ge=1)
     shift: int = Field(ge=0)
     mirror: bool
     reason: str
@@ -84,45 +90,55 @@ class Compact:
 
     def fit(self, job: Job) -> FittedNetwork:
         """Train within the budget; see `train_network`."""
-        network = self._network(job)
-        changes = self._changes(job, network)
+        changes = self._changes(job)
+        network = self._network(job, changes.width)
         network.mirrored = changes.mirror
         told = changes.model_dump()
-        job.progress.say("Changes of training pictures", **told)
+        job.progress.say("Width, and changes of training pictures", **told)
         story = train_network(network, job, self._recipe(job, changes))
         outputs = ("logits", "embedding", "features")
         return FittedNetwork(network, job.preprocessing, story | {"changes": told}, outputs)
 
-    def _changes(self, job: Job, network: CompactNetwork) -> Changes:
-        """Decide, once per work folder, how training pictures are changed."""
+    def _changes(self, job: Job) -> Changes:
+        """Decide, once per work folder, how wide to be and how to change training pictures."""
         path = job.work / "changes.json"
         if path.exists():
             return Changes.parse(read_json(path))
-        changes = self._decided(job, network)
+        changes = self._decided(job)
         job.work.mkdir(parents=True, exist_ok=True)
         write_json(path, changes.model_dump())
         return changes
 
-    def _decided(self, job: Job, network: CompactNetwork) -> Changes:
-        if job.training.augment is None and (passes := self._passes(job, network)) < CHANGED_FROM:
+    def _decided(self, job: Job) -> Changes:
+        width, passes = self._width(job)
+        if job.training.augment is None and passes < CHANGED_FROM:
             reason = f"each picture is seen only about {passes:.1f} times"
-            return Changes(shift=0, mirror=self.config.mirror == "yes", reason=reason)
+            mirror = self.config.mirror == "yes"
+            return Changes(width=width, shift=0, mirror=mirror, reason=reason)
         if self.config.mirror == "auto":
             pictures = (job.train_images, job.train_labels, job.classes, job.seed)
             verdict = LabelPreserving(*pictures).left_right
         else:
             verdict = Verdict(self.config.mirror == "yes", "asked for")
         shift = min(job.preprocessing.height, job.preprocessing.width) // SHIFT_PART
-        return Changes(shift=shift, mirror=verdict.allowed, reason=verdict.reason)
+        return Changes(width=width, shift=shift, mirror=verdict.allowed, reason=verdict.reason)
 
-    def _passes(self, job: Job, network: CompactNetwork) -> float:
-        """Return how often each picture will be seen, about."""
+    def _width(self, job: Job) -> tuple[int, float]:
+        """Return the width, and how often each picture will be seen with it, about."""
+        width = self.config.width or WIDTHS[0]
+        most = self._max_epochs(job)
         if job.budget.epochs is not None:
-            return job.budget.epochs
-        pass_s = seconds_per_pass(network, job, batch_size=self._batch(job))
-        return min(self._max_epochs(job), job.budget.remaining_s() / pass_s)
+            return width, job.budget.epochs
+        pass_s = seconds_per_pass(self._network(job, width), job, batch_size=self._batch(job))
+        passes = job.budget.remaining_s() / pass_s
+        if self.config.width is None and len(job.train_labels) >= WIDE_PICTURES:
+            for wide in reversed(WIDTHS):
+                fewer = passes * (width / wide) ** 2
+                if fewer >= WIDE_SHARE * most:
+                    return wide, min(most, fewer)
+        return width, min(most, passes)
 
-    def _network(self, job: Job) -> CompactNetwork:
+    def _network(self, job: Job, width: int) -> CompactNetwork:
         size = job.preprocessing
         shorter = min(size.height, size.width)
         stride = 2 if shorter >= STEM_STRIDE_FROM else 1
@@ -132,7 +148,7 @@ class Compact:
             channels=size.channels,
             classes=len(job.classes),
             stem_stride=stride,
-            widths=[self.config.width * 2**stage for stage in range(stages)],
+            widths=[width * 2**stage for stage in range(stages)],
             residuals=self.config.residuals,
         )
         network.whiten(job.train_images)
