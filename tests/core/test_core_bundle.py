@@ -289,3 +289,8 @@ def test_number_keys_survive(tmp_path: Path) -> None:
 def test_unknown_manifest_fields_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'family'"):
         Manifest.parse({**ABOUT, "files": {}, "famly": 1})
+
+
+def test_a_bundle_from_before_a_field_was_added_still_opens(folder: Path) -> None:
+    forge(folder, lambda values: [values.pop(name) for name in ("steps", "task")])
+    assert open_bundle(folder).manifest.task == "single-label"
