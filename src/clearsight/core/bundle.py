@@ -211,7 +211,7 @@ def _read_manifest(folder: Path) -> Manifest:
         if not isinstance(values, dict):
             raise ValueError("not an object")
         version = values.get("format_version")
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version != FORMAT_VERSION:
             raise BundleError(
                 f"{folder} has Bundle format {version!r}; this clearsight reads {FORMAT_VERSION}. "
                 "Install the clearsight version that wrote it."
