@@ -54,6 +54,7 @@ class Planted:
     story: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[str, ...] = ("logits",)
     licences: tuple[Any, ...] = ()
+    steps: bool = False
 
     def logits(self, images_nhwc):
         return self.runner.run(images_nhwc)["logits"]

@@ -136,7 +136,7 @@ def planted(seed=0, n=4000):
     counts = tuple((SHARES * 10_000).astype(int).tolist())
     labels, _, scores = pictures(SHARES, n, seed)
     test_labels, _, test = pictures(np.full(4, 0.25), 4000, seed + 1)
-    model = SimpleNamespace(story={"epochs": 3}, outputs=("logits",), licences=())
+    model = SimpleNamespace(story={"epochs": 3}, outputs=("logits",), licences=(), steps=False)
     return Remedy(Imbalance(counts), CLASSES), model, (scores, labels), (test, test_labels)
 
 
@@ -216,6 +216,7 @@ def test_an_adjusted_model_is_a_fitted_one():
         story={},
         outputs=("logits", "embedding"),
         licences=(),
+        steps=False,
         logits=lambda images: np.zeros((len(images), 2), np.float32),
         onnx_model=lambda: b"unchanged",
         weights=lambda: {"w": np.ones(2)},

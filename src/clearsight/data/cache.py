@@ -54,6 +54,10 @@ class PixelCache:
     kept: NDArray[np.int64]
     quarantined: tuple[Quarantined, ...]
 
+    def take(self, rows: NDArray[np.int64]) -> PixelCache:
+        """Return only these rows (m,) int64, ascending; the quarantine stays."""
+        return PixelCache(self.images[rows], self.labels[rows], self.kept[rows], self.quarantined)
+
 
 def build_cache(
     dataset: Dataset,

@@ -27,7 +27,10 @@ from clearsight.learn.inputs import Parts
 from clearsight.learn.settings import TrainSettings
 from clearsight.learn.tracking import Curves, Track, check_trackers
 from clearsight.learn.training import Training
+from clearsight.learn.validation_rows import score_in_time
 
+SCORING_SHARE = 0.03
+"""Part of the time that scoring may take beyond what the family left over."""
 Report = Callable[[float, float], None]
 Judge = Callable[[Scores, NDArray[np.int64], tuple[str, ...], Task], dict[str, Any]]
 
@@ -62,7 +65,7 @@ class Trained:
         family: the family with its resolved configuration.
         fitted: the model.
         preprocessing: what its pixels go through.
-        val: the validation pixels as the trainer saw them.
+        val: the validation pixels that were scored, see `score_in_time`.
         val_logits: (n, classes) float32 of `fitted` on them.
         temperature: fitted on them.
         figures: the judge's, on them.
@@ -155,7 +158,9 @@ class Contest:
         )
         fitted = family.fit(job)
         self._warn_if_cut_short(fitted)
-        logits = fitted.logits(np.asarray(val.images))
+        val, logits = score_in_time(
+            fitted, val, self.settings.seed, self._scoring_s(budget), self.progress
+        )
         if self.remedy is None:
             temperature = fit_temperature(logits, val.labels, job.task)
         else:
@@ -178,6 +183,12 @@ class Contest:
             unlearnt=unlearnt(train, self.facts.classes),
             balanced=self.remedy is not None,
         )
+
+    def _scoring_s(self, budget: Budget) -> float:
+        """Return how long scoring the validation part may take."""
+        if budget.deadline is None or self.settings.time_s is None:
+            return float("inf")
+        return max(0.0, budget.remaining_s()) + SCORING_SHARE * self.settings.time_s
 
     @property
     def remedy(self) -> Remedy | None:

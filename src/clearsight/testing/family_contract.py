@@ -84,6 +84,7 @@ class FamilyContract(Contract):
         images = job.val_images[:5]
         got = session.run(images)["logits"]
         assert got.dtype == np.float32
+        assert isinstance(fitted.steps, bool)
         assert np.abs(_softmax(got) - _softmax(fitted.logits(images))).max() <= 1e-3
         for number, row in enumerate(got):
             alone = session.run(images[number : number + 1])["logits"]

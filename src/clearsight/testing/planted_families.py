@@ -26,6 +26,7 @@ class FittedMeans:
     size: Preprocessing
     outputs: tuple[str, ...] = ("logits",)
     licences: tuple[WeightLicence, ...] = ()
+    steps: bool = False
     story: dict[str, Any] = field(default_factory=dict)
     scale: float = 1.0  # of the exported scores; 1 is right
 

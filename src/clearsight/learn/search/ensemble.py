@@ -123,7 +123,11 @@ def ensemble(
         Caruana et al. 2004, "Ensemble Selection from Libraries of Models" (greedy, with
         replacement); logarithmic opinion pool: Genest and Zidek 1986.
     """
-    able = [each for each in others if each.preprocessing == best.preprocessing]
+    able = [
+        each
+        for each in others
+        if each.preprocessing == best.preprocessing and np.array_equal(each.val.kept, best.val.kept)
+    ]
     if contest.facts.task != "single-label" or not able:
         return None
     members = [best, *able]

@@ -93,6 +93,7 @@ def keep(folder: Path, trained: Trained, contest: Contest) -> Trained:
         (place / "model.onnx").write_bytes(model)
         (place / "model.safetensors").write_bytes(safetensors_bytes(fitted.weights()))
         np.save(place / "logits.npy", trained.val_logits, allow_pickle=False)
+        np.save(place / "scored.npy", trained.val.kept, allow_pickle=False)
         facts = {
             "outputs": list(fitted.outputs),
             "licences": [licence.model_dump() for licence in fitted.licences],
@@ -120,11 +121,14 @@ def found(folder: Path, candidate: Candidate, contest: Contest) -> Trained:
         logits: Scores = np.load(
             io.BytesIO((folder / "logits.npy").read_bytes()), allow_pickle=False
         )
+        scored = np.load(io.BytesIO((folder / "scored.npy").read_bytes()), allow_pickle=False)
     try:
         from safetensors.numpy import load
 
         preprocessing = Preprocessing.parse(facts["preprocessing"])
         train, val = contest.pixels(preprocessing)
+        if len(scored) < len(val.kept):
+            val = val.take(np.flatnonzero(np.isin(val.kept, scored)))
         fitted = KeptModel(
             model,
             load(weights),

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from clearsight.core.errors import ClearsightError, DataError, InterruptedRun, StorageError
 from clearsight.core.files import read_json, write_json
@@ -20,7 +23,7 @@ from clearsight.learn.family import Budget
 from clearsight.learn.inputs import cut
 from clearsight.learn.search.ensemble import ensemble
 from clearsight.learn.search.kept import found, keep
-from clearsight.learn.search.verdict import drop_worse, merits
+from clearsight.learn.search.verdict import Merits, drop_worse, merits
 
 TRIAL_PER_CLASS, TRIAL_GROWTH = 20, 4
 """A trial takes so many pictures of each class, then so many times more."""
@@ -147,7 +150,7 @@ class Race:
                 heats[number] = trained
         if not heats:
             return []
-        behind = drop_worse({n: self._merits(trained) for n, trained in heats.items()})
+        behind = drop_worse(merits_of(heats))
         for number, points in behind.items():
             reason = f"{100 * points:.1f} points behind after a heat, more than chance"
             self._drop(heats[number].candidate, reason)
@@ -281,9 +284,6 @@ class Race:
         self.entries.append(Entry(title(one), "dropped", reason))
         self.contest.progress.say(f"{title(one)} leaves the race", reason=reason)
 
-    def _merits(self, trained: Trained) -> Any:
-        return merits(trained.val_logits, trained.val.labels, trained.balanced)
-
     @property
     def _whole_s(self) -> float:
         return self.contest.settings.time_s or float("inf")
@@ -356,3 +356,13 @@ def title(one: Candidate) -> str:
 
 def _folder(number: int, one: Candidate) -> str:
     return f"{number}-{one.key}"
+
+
+def merits_of(trained: Mapping[Any, Trained]) -> dict[Any, Merits]:
+    """Return the merits of recognizers on the validation pictures that all were scored on."""
+    shared = reduce(np.intersect1d, (each.val.kept for each in trained.values()))
+    found = {}
+    for name, each in trained.items():
+        rows = np.flatnonzero(np.isin(each.val.kept, shared))
+        found[name] = merits(each.val_logits[rows], each.val.labels[rows], each.balanced)
+    return found
