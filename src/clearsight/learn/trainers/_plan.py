@@ -32,11 +32,14 @@ class Change(Config):
 
     Args:
         step: steps done when it was decided.
-        kind: "split" halves the pictures that are in memory at once; "slower" halves the rate.
+        kind: "split" halves the pictures that are in memory at once; "slower" halves the rate;
+            "sample" validates on fewer pictures.
+        pictures: how many, of "sample".
     """
 
     step: int = Field(ge=0)
-    kind: Literal["split", "slower"]
+    kind: Literal["split", "slower", "sample"]
+    pictures: int | None = Field(default=None, ge=1)
 
 
 class Plan:
@@ -71,12 +74,15 @@ class Plan:
         self.attempt += 1
         self.decisions, self.stopped = [], False
         splits = [change for change in self.changes if change.kind == "split"]
-        self.changes = [Change(step=0, kind="split") for _ in splits]
+        samples = [change for change in self.changes if change.kind == "sample"]
+        self.changes = [Change(step=0, kind="split") for _ in splits] + samples
         self._write()
 
-    def change(self, step: int, kind: Literal["split", "slower"]) -> None:
+    def change(
+        self, step: int, kind: Literal["split", "slower", "sample"], pictures: int | None = None
+    ) -> None:
         """Journal a change before the first step that it touches."""
-        self.changes.append(Change(step=step, kind=kind))
+        self.changes.append(Change(step=step, kind=kind, pictures=pictures))
         self.stopped = False
         self._write()
 
@@ -92,6 +98,11 @@ class Plan:
     def rate(self, step: int) -> float:
         """Return the learning rate of a step in parts of what was asked for."""
         return 0.5 ** (self.attempt + self._count("slower", step))
+
+    @property
+    def sample(self) -> int | None:
+        """How many validation pictures there is time for; None for the usual number."""
+        return next((each.pictures for each in self.changes if each.kind == "sample"), None)
 
     def _count(self, kind: str, step: int) -> int:
         return sum(change.kind == kind and change.step <= step for change in self.changes)

@@ -17,9 +17,12 @@ from clearsight.core.seeds import generator
 from clearsight.learn.family import Job
 from clearsight.learn.trainers._device import Device, choose_device, full_precision
 from clearsight.learn.trainers._memory import out_of_memory
+from clearsight.learn.trainers._plan import Plan
 
 LIMIT = 2500
 COST = 0.03  # part of the training time that validation may take
+SHARE = 0.04  # part of the time left at the start that one scoring may take, and the caller's
+FEWEST = 100
 FORWARD = 0.5  # a picture's forward passes relative to a training step's share, generously
 
 
@@ -29,22 +32,38 @@ class Validation:
     Args:
         job: the job; its validation part may be empty.
         device: where the network stands.
+        plan: tells how many pictures there is time for, once that is known.
         batch: training batch size.
         steps_per_epoch: optimizer steps a pass.
         more: pictures that go through the network beside the sample whenever it is scored.
     """
 
     def __init__(
-        self, job: Job, device: Device, batch: int, steps_per_epoch: int, more: int = 0
+        self, job: Job, device: Device, plan: Plan, batch: int, steps_per_epoch: int, more: int = 0
     ) -> None:
-        chosen = generator(job.seed, "validation").permutation(len(job.val_labels))[:LIMIT]
-        self._numbers = np.sort(chosen)
-        self._job, self._device = job, device
-        self.n = len(self._numbers)
+        self._order = generator(job.seed, "validation").permutation(len(job.val_labels))[:LIMIT]
+        self._job, self._device, self._plan = job, device, plan
+        self._batch, self._steps_per_epoch, self._more = batch, steps_per_epoch, more
         self._seconds = self._more_s = 0.0
-        cost = (self.n + more) * FORWARD / batch  # in steps
-        passes = max(1, math.ceil(cost / COST / steps_per_epoch))
-        self.every = passes * steps_per_epoch
+        self._whole_s = job.budget.remaining_s()
+        self._take(plan.sample or LIMIT)
+
+    def _take(self, pictures: int) -> None:
+        self._numbers = np.sort(self._order[:pictures])
+        self.n = len(self._numbers)
+        cost = (self.n + self._more) * FORWARD / self._batch  # in steps
+        passes = max(1, math.ceil(cost / COST / self._steps_per_epoch))
+        self.every = passes * self._steps_per_epoch
+
+    def spare(self, step: int, step_s: float) -> None:
+        """Take fewer pictures, once, where scoring them would take too much of the time."""
+        if self._plan.sample is not None:
+            return
+        fits = int(SHARE * self._whole_s / (FORWARD * step_s / self._batch))
+        if fits < self.n:
+            pictures = min(self.n, max(FEWEST, fits))
+            self._plan.change(step, "sample", pictures)
+            self._take(pictures)
 
     def due(self, step: int, total: int) -> bool:
         """Whether to score after `step`; a pure function, so a resumed run scores alike."""
@@ -53,11 +72,12 @@ class Validation:
     def seconds_for(self, step_s: float, batch: int) -> float:
         """Return what is left to do after the last step: this sample's scoring and the caller's.
 
-        The caller scores the whole validation part once. From the last scoring's time, else a
-        guess from a step's.
+        The caller scores the whole validation part once, or what a share of the time allows. From
+        the last scoring's time, else a guess from a step's.
         """
         sample_s = self._seconds or self.n / batch * FORWARD * step_s
-        return self._more_s + sample_s * (1 + len(self._job.val_labels) / max(1, self.n))
+        callers_s = sample_s * len(self._job.val_labels) / max(1, self.n)
+        return self._more_s + sample_s + min(callers_s, SHARE * self._whole_s)
 
     def took(self, seconds: float) -> None:
         """Note what the last scoring took with all that belongs to it."""

@@ -90,7 +90,8 @@ class _Training:
         device.place(network)
         self.initial = _copied(network)
         more = ESTIMATE_PICTURES if self.pipeline.averaging else 0
-        self.validation = Validation(job, device, self.batches.size, self.steps_per_epoch, more)
+        sizes = (self.batches.size, self.steps_per_epoch, more)
+        self.validation = Validation(job, device, self.plan, *sizes)
         self.clock = Clock(job.budget)
         self.step = 0
         self.best: dict[str, Tensor] = {}
@@ -130,6 +131,7 @@ class _Training:
         if self.job.budget.deadline is not None:
             finishing_s = 0.0
             if self.clock.timed:
+                self.validation.spare(self.step, self.clock.step_s())
                 finishing_s = self.validation.seconds_for(self.clock.step_s(), self.batches.size)
             self.clock.plan(self.step, self.plan, self._longest(), finishing_s)
         if self.validation.due(self.step, self.plan.total):
