@@ -57,7 +57,7 @@ class Validation:
 
     def spare(self, step: int, step_s: float) -> None:
         """Take fewer pictures, once, where scoring them would take too much of the time."""
-        if self._plan.sample is not None:
+        if self._plan.sample is not None or math.isinf(self._whole_s):
             return
         fits = int(SHARE * self._whole_s / (FORWARD * step_s / self._batch))
         if fits < self.n:
