@@ -14,6 +14,7 @@ from clearsight.learn.family import Fitted
 
 TIMED_PICTURES = 32
 FEWEST_PICTURES = 250
+SAFETY = 0.75  # a large batch can be slower, picture by picture, than the timed one
 
 
 def score_in_time(
@@ -39,7 +40,7 @@ def score_in_time(
     fitted.logits(part)  # the first run allocates and compiles
     began = time.monotonic()
     fitted.logits(part)
-    fits = int(max(0.0, seconds) * len(part) / (time.monotonic() - began))
+    fits = int(SAFETY * max(0.0, seconds) * len(part) / (time.monotonic() - began))
     if fits >= n:
         return val, fitted.logits(np.asarray(val.images))
     scored = val.take(np.sort(order[: max(FEWEST_PICTURES, fits)]))
