@@ -381,7 +381,7 @@ class _Training:
             "curve": self.curve,
             "best": self.best_entry,
             "plan": [decision.model_dump() for decision in self.plan.decisions],
-            "adjusted": [change.model_dump() for change in self.plan.changes],
+            "adjusted": [each.model_dump(exclude_none=True) for each in self.plan.changes],
             "learning_rate": self.pipeline.lr * self.plan.rate(self.step),
             "attempts": self.plan.attempt + 1,
             "device": self.device.name,
