@@ -23,6 +23,7 @@ LIMIT = 2500
 COST = 0.03  # part of the training time that validation may take
 SHARE = 0.04  # part of the time left at the start that one scoring may take, and the caller's
 FEWEST = 100
+BATCH_PIXELS, LEAST_BATCH = 2**21, 16  # larger batches fall out of the caches: slower, not faster
 FORWARD = 0.5  # a picture's forward passes relative to a training step's share, generously
 
 
@@ -121,6 +122,7 @@ def network_logits(
         batch: pictures a pass.
     """
     numbers = np.arange(len(images_nhwc)) if numbers is None else numbers
+    batch = max(LEAST_BATCH, min(batch, BATCH_PIXELS // max(1, images_nhwc[0].size)))
     network.eval()
     parts: list[Tensor] = []
     done = 0
