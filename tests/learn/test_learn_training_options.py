@@ -20,7 +20,7 @@ from clearsight.learn.settings import TrainSettings
 from clearsight.learn.trainers.gradient import Recipe, train_network
 from clearsight.learn.trainers.recipe import check_choices
 from clearsight.learn.training import Choice, Training
-from clearsight.testing.other_options import other_options
+from clearsight.testing.option_values import other_options
 
 REGISTRIES = {
     "loss": LOSSES,

@@ -83,7 +83,12 @@ def extract(
 
 
 def affordable(
-    runner: OnnxRunner, job: Job, sizes: tuple[int, int], kept: float
+    runner: OnnxRunner,
+    job: Job,
+    sizes: tuple[int, int],
+    kept: float,
+    timed: int = TIMED_PICTURES,
+    fewest_per_class: int = FEWEST_PER_CLASS,
 ) -> tuple[int, int]:
     """Return how many training and validation pictures' features the time allows.
 
@@ -94,6 +99,8 @@ def affordable(
         runner: computes the features.
         sizes: how many there are to take from.
         kept: part of the time left that is not for features.
+        timed: pictures of one timed batch.
+        fewest_per_class: pictures a class that are taken in any case.
     """
     note = job.work / "pictures.json"
     try:
@@ -101,7 +108,7 @@ def affordable(
         return min(train, sizes[0]), min(val, sizes[1])
     except (StorageError, TypeError, ValueError):
         pass  # nothing decided yet
-    used = _affordable(runner, job, sizes, kept)
+    used = _affordable(runner, job, sizes, kept, timed, fewest_per_class)
     with storage_errors(note):
         job.work.mkdir(parents=True, exist_ok=True)
     write_json(note, list(used))
@@ -109,18 +116,24 @@ def affordable(
 
 
 def _affordable(
-    runner: OnnxRunner, job: Job, sizes: tuple[int, int], kept: float
+    runner: OnnxRunner,
+    job: Job,
+    sizes: tuple[int, int],
+    kept: float,
+    timed: int,
+    fewest_per_class: int,
 ) -> tuple[int, int]:
     if job.budget.deadline is None:
         return sizes
-    runner.run(job.train_images[:TIMED_PICTURES], (EMBEDDING,))  # compiles
+    part_of_them = job.train_images[:timed]
+    runner.run(part_of_them, (EMBEDDING,))  # compiles
     limit_s = min(TIMED_S, 0.05 * job.budget.remaining_s())
     began, done = time.monotonic(), 0
     while time.monotonic() - began < limit_s or not done:
-        done += len(runner.run(job.train_images[:TIMED_PICTURES], (EMBEDDING,))[EMBEDDING])
+        done += len(runner.run(part_of_them, (EMBEDDING,))[EMBEDDING])
     rate = done / (time.monotonic() - began)
     part = rate * job.budget.remaining_s() * (1 - kept) / sum(sizes)
-    fewest = FEWEST_PER_CLASS * len(job.classes)
+    fewest = fewest_per_class * len(job.classes)
     train, val = (size if part >= 1 else min(size, max(fewest, int(part * size))) for size in sizes)
     return train, val
 

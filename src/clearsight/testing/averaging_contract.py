@@ -9,7 +9,7 @@ from typing import Any
 from clearsight.core.config import Config
 from clearsight.learn.averaging import AVERAGES
 from clearsight.testing.contract import Contract
-from clearsight.testing.other_options import other_options
+from clearsight.testing.option_values import other_options
 
 STEPS = 2000
 

@@ -12,7 +12,7 @@ from clearsight.core.config import Config
 from clearsight.core.nouns import Task
 from clearsight.learn.losses import LOSSES
 from clearsight.testing.contract import Contract
-from clearsight.testing.other_options import other_options
+from clearsight.testing.option_values import other_options
 
 CLASSES = 5
 EVEN, UNEVEN, ZEROS = (3,) * CLASSES, (100, 30, 9, 3, 1), (40, 0, 7, 0, 1)

@@ -12,7 +12,7 @@ from clearsight.learn.optimizers import OPTIMIZERS, Groups
 from clearsight.learn.optimizers._state import restore, saved
 from clearsight.learn.optimizers._stepper import PlainStepper
 from clearsight.testing.contract import Contract
-from clearsight.testing.other_options import other_options
+from clearsight.testing.option_values import other_options
 
 STEPS = 6
 SHAPES = {"kernel": (4, 3, 3, 3), "matrix": (5, 4), "bias": (5,)}

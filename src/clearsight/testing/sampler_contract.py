@@ -12,7 +12,7 @@ from clearsight.core.config import Config
 from clearsight.core.nouns import Task
 from clearsight.learn.samplers import SAMPLERS
 from clearsight.testing.contract import Contract
-from clearsight.testing.other_options import other_options
+from clearsight.testing.option_values import other_options
 
 COUNTS = (60, 0, 12, 3, 1)
 """Pictures per class: uneven, one class without any."""

@@ -59,7 +59,7 @@ class Changes(Config):
 
     Args:
         width: channels of the first stage.
-        shift: most pixels in each direction.
+        shift: most pixels in each direction; 0 where `training.augment` decides.
         mirror: mirror in training and average mirrored views when scoring.
         reason: one sentence for the story.
     """
@@ -120,7 +120,8 @@ class Compact:
             verdict = LabelPreserving(*pictures).left_right
         else:
             verdict = Verdict(self.config.mirror == "yes", "asked for")
-        shift = min(job.preprocessing.height, job.preprocessing.width) // SHIFT_PART
+        shorter = min(job.preprocessing.height, job.preprocessing.width)
+        shift = shorter // SHIFT_PART if job.training.augment is None else 0
         return Changes(width=width, shift=shift, mirror=verdict.allowed, reason=verdict.reason)
 
     def _width(self, job: Job) -> tuple[int, float]:

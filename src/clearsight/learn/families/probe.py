@@ -15,13 +15,12 @@ from pydantic import Field
 
 from clearsight.core.bundle import WeightLicence
 from clearsight.core.config import Config
-from clearsight.core.errors import ConfigError, GateError, MissingExtraError, StorageError
-from clearsight.core.files import read_json, write_json
+from clearsight.core.errors import ConfigError, GateError, MissingExtraError
 from clearsight.core.nouns import TASKS, ImagesNHWC, Preprocessing, Scores
 from clearsight.learn.backbones import Weights, build, check_name, find_weights
 from clearsight.learn.export import export_onnx
 from clearsight.learn.family import Capabilities, Facts, Job, OnnxRunner, strata
-from clearsight.learn.features import extract, subsample
+from clearsight.learn.features import affordable, extract, subsample
 from clearsight.learn.linear import Chosen, Head, choose
 from clearsight.learn.networks.timm_network import TimmNetwork
 from clearsight.learn.networks.timm_sides import check_side, own_side
@@ -40,7 +39,7 @@ FEATURES_SHARE = 0.6
 """Part of the time that a pass over the pictures may take, by the table above, at most."""
 HEAD_SHARE = 0.15
 """Part of the time left for the head when pictures must be left out."""
-TIMED_S = 1.0
+FEWEST_PER_CLASS = 2
 PARITY_PICTURES = 4
 PARITY_LIMIT = 1e-3
 
@@ -221,13 +220,8 @@ def _affordable_side(facts: Facts) -> int:
 def _rows(job: Job, runner: OnnxRunner) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which training and validation pictures the time allows; the same when resumed."""
     sizes = (len(job.train_labels), len(job.val_labels))
-    note = job.work / "pictures.json"
-    try:
-        used = [int(size) for size in read_json(note)]
-    except (StorageError, TypeError, ValueError):
-        used = _affordable(job, runner, sizes)
-        job.work.mkdir(parents=True, exist_ok=True)
-        write_json(note, used)
+    timed = max(1, os.cpu_count() or 1) * 4
+    used = affordable(runner, job, sizes, HEAD_SHARE, timed, FEWEST_PER_CLASS)
     if used[0] < sizes[0]:
         job.progress.say(
             f"probe uses {used[0]} of {sizes[0]} training pictures",
@@ -237,21 +231,6 @@ def _rows(job: Job, runner: OnnxRunner) -> tuple[NDArray[np.int64], NDArray[np.i
         subsample(job.strata, used[0], job.seed),
         subsample(strata(job.val_labels), used[1], job.seed),
     )
-
-
-def _affordable(job: Job, runner: OnnxRunner, sizes: tuple[int, int]) -> list[int]:
-    """Measure the rate and return how many training and validation pictures fit the time."""
-    left_s = job.budget.remaining_s()
-    if left_s == float("inf"):
-        return list(sizes)
-    began, done = time.monotonic(), 0
-    batch = max(1, os.cpu_count() or 1) * 4
-    while time.monotonic() - began < min(TIMED_S, 0.05 * left_s) or not done:
-        done += len(runner.run(job.train_images[:batch], (EMBEDDING,))[EMBEDDING])
-    rate = done / (time.monotonic() - began)
-    part = rate * job.budget.remaining_s() * (1 - HEAD_SHARE) / sum(sizes)
-    fewest = 2 * len(job.classes)
-    return [size if part >= 1 else min(size, max(fewest, int(part * size))) for size in sizes]
 
 
 def _last_columns(network: TimmNetwork, preprocessing: Preprocessing) -> int:
