@@ -93,7 +93,7 @@ class Ground:
         pixel, noise, seconds, *place = plan
         if callable(seconds):
             seconds = seconds(len(self.parts["train"]))
-        time.sleep(max(0.0, min(seconds, budget.remaining_s())))
+        take(max(0.0, min(seconds, budget.remaining_s())))
         model = onnx_of(pixel, noise, *place)
         fitted = Planted(model, self.seams.open_model(model))
         val = self.pixels(SIZE)[1]
@@ -109,6 +109,11 @@ class Ground:
             PixelCache(images, labels, np.arange(len(labels)), ())
             for images, labels in (pictures(40, 1), pictures(N_VAL, 2))
         )
+
+
+def take(seconds: float) -> None:
+    """Let a training take its time; a test with a planted clock moves that instead."""
+    time.sleep(seconds)
 
 
 class Part:

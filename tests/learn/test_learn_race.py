@@ -23,6 +23,18 @@ def _families_are_planted(monkeypatch):
     monkeypatch.setattr(race_module, "_loading_torch", lambda candidates: None)
 
 
+@pytest.fixture(autouse=True)
+def _only_trainings_take_time(monkeypatch):
+    """Plant the clock: what a forecast multiplies must not hold a busy machine's delays."""
+    clock = SimpleNamespace(now=1000.0)
+
+    def take(seconds):
+        clock.now += seconds
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr("race_ground.take", take)
+
+
 def run(field, *keys, seconds=None):
     end = None if seconds is None else time.monotonic() + seconds
     race = Race(field, end)
