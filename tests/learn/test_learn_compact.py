@@ -108,6 +108,7 @@ def test_a_short_budget_leaves_pictures_as_they_are(tmp_path):
         ("few", Budget(epochs=2)),
         ("many", Budget(epochs=6)),
         ("clock", Budget(deadline=time.monotonic() + 5)),
+        ("long", Budget(epochs=31)),
     ):
         work = tmp_path / name
         job = Job(images, labels, images, labels, CLASSES, size, 0, budget, work, None)
@@ -116,7 +117,9 @@ def test_a_short_budget_leaves_pictures_as_they_are(tmp_path):
         (0, False),
         (1, True),
         (1, True),
+        (1, True),
     ]
+    assert [changes["erase"] for changes in told] == [False, False, True, True]
 
 
 def test_exported_views_are_averaged_and_batches_do_not_matter():

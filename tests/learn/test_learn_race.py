@@ -75,6 +75,25 @@ def test_a_hopeless_one_leaves_after_a_short_heat(tmp_path):
     assert "more than chance" in dropped[0]["reason"]
 
 
+def test_a_backbone_needs_no_heat_where_the_probe_beats_the_rest(tmp_path):
+    field = ground(tmp_path, {"probe": FAIR, "timm": GOOD, "compact": BAD}, 20.0)
+    race, best = run(field, "probe", "timm", "compact", seconds=20.0)
+    assert best.candidate.key == "timm"
+    assert trained(field) == [
+        ("probe", "0-probe-finished-work"),
+        ("compact", "2-compact-heat-work"),
+        ("timm", "1-timm-finished-work"),
+    ]
+    assert "behind the probe" in race.told()["race"][-2]["reason"]
+
+
+def test_a_backbone_needs_a_heat_where_the_probe_is_not_surely_better(tmp_path):
+    field = ground(tmp_path, {"probe": FAIR, "timm": BAD, "compact": GOOD}, 20.0)
+    race, best = run(field, "probe", "timm", "compact", seconds=20.0)
+    assert best.candidate.key == "compact"
+    assert ("timm", "1-timm-heat-work") in trained(field)
+
+
 def by_number(parts, sizes, seed):
     """Stand in for `cut`: parts of which only the length counts."""
     return {name: type(part)(min(len(part), sizes[name])) for name, part in parts.items()}
@@ -129,15 +148,15 @@ def test_what_concerns_everybody_ends_the_race(tmp_path, error):
 
 
 def test_after_a_kill_nobody_who_finished_is_trained_again(tmp_path):
-    plans = {"classical": FAIR, "timm": FAIR, "compact": InterruptedRun("killed")}
+    plans = {"classical": FAIR, "timm": InterruptedRun("killed"), "compact": GOOD}
     field = ground(tmp_path, plans, 20.0)
     with pytest.raises(InterruptedRun):
         run(field, "classical", "timm", "compact", seconds=20.0)
-    whole_field = ground(tmp_path / "whole", {**plans, "compact": GOOD}, 20.0)
+    whole_field = ground(tmp_path / "whole", {**plans, "timm": FAIR}, 20.0)
     _, whole = run(whole_field, "classical", "timm", "compact", seconds=20.0)
-    again = ground(tmp_path, {**plans, "compact": GOOD}, 20.0)
+    again = ground(tmp_path, {**plans, "timm": FAIR}, 20.0)
     _, best = run(again, "classical", "timm", "compact", seconds=20.0)
-    assert [key for key, *_ in again.calls] == ["compact", "compact"]
+    assert [key for key, *_ in again.calls] == ["timm", "compact"]
     assert best.candidate == whole.candidate
     assert best.figures == whole.figures
     assert best.fitted.onnx_model() == whole.fitted.onnx_model()

@@ -19,6 +19,7 @@ from clearsight.core.nouns import Predictor, Preprocessing, Scores, Task
 from clearsight.core.progress import Progress
 from clearsight.data.cache import PixelCache, build_cache
 from clearsight.data.dataset import Quarantined
+from clearsight.learn.allocator import kept_memory
 from clearsight.learn.choose import Candidate, shortlist
 from clearsight.learn.classical_names import classical_config, classical_names
 from clearsight.learn.family import FAMILIES, Budget, Facts, Family, Fitted, Job, OpenModel
@@ -126,7 +127,7 @@ class Contest:
             name: of its folder in `work`; what that holds is resumed from.
             report: see `Job.report`; what it raises ends the training.
         """
-        with Curves(self.work.parent, self.settings.track) as curves:
+        with kept_memory(), Curves(self.work.parent, self.settings.track) as curves:
             trained = self._train(candidate, budget, name, report, curves.of(name))
             final = {f"final/{key}": trained.figures[key] for key in ("accuracy", "log_loss")}
             curves.of(name)(int(trained.fitted.story.get("steps", 0)), final)

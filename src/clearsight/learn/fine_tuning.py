@@ -180,32 +180,56 @@ def _stage(network: TimmNetwork, job: Job, layers: str, head: Head | None, chang
         return Stage("all", "asked for")
     if layers == "auto" and job.budget.deadline is None:
         return Stage("all", "the time is not limited")
-    step_s = seconds_a_picture(network, job)
+    step_s = seconds_a_picture(network, job.train_images[:TIMED_PICTURES])
     left_s = min(job.budget.remaining_s(), 1e9)
-    n = len(job.train_labels)
-    passes = TRAINING_SHARE * left_s / (n * step_s)
+    passes = TRAINING_SHARE * left_s / (len(job.train_labels) * step_s)
     if layers == "auto" and passes >= WHOLE_PASSES:
         return Stage("all", f"time for about {passes:.0f} passes through all layers")
+    cuts = find_cuts(network.model.eval(), job.preprocessing.height)
+    least = 0.0 if layers == "last" else LAST_PASSES
+    largest = LAST_SHARE if layers == "last" else 1.0
+    cuts = [cut for cut in cuts if LEAST_SHARE <= cut.share <= largest]
     engine_s = head.seconds_a_picture if head else step_s / 3
-    for cut in find_cuts(network.model.eval(), job.preprocessing.height):
-        size = n * 2 * int(np.prod(cut.shape))
-        views = min(VIEWS if changes else 1, MAPS_BYTES // size)
-        views = min(views, int(VIEWS_SHARE * left_s / (n * engine_s)))
-        pass_s = n * step_s * max(cut.share, LEAST_SHARE)
-        passes = (TRAINING_SHARE * left_s - views * n * engine_s) / pass_s
-        enough = passes >= LAST_PASSES if layers == "auto" else cut.share <= LAST_SHARE
-        if cut.share < LEAST_SHARE or views < 1 or not enough:
-            continue
-        if upper_part(network.model, cut, job.preprocessing.height) is not None:
-            name = cut.below[-1]
-            reason = f"time for about {passes:.0f} passes through the layers after {name}"
-            return Stage("last", reason, cut, views)
-    return Stage("head", "too little time for more than the head, or nowhere to cut the model")
+    found, low, high = None, 0, len(cuts)
+    while low < high:  # the lower the cut, the longer a pass
+        middle = (low + high) // 2
+        stage = _last_layers(network, job, cuts[middle], engine_s, VIEWS if changes else 1, least)
+        if stage is None:
+            low = middle + 1
+        else:
+            found, high = stage, middle
+    reason = "too little time for more than the head, or nowhere to cut the model"
+    return found or Stage("head", reason)
 
 
-def seconds_a_picture(network: TimmNetwork, job: Job) -> float:
+def _last_layers(
+    network: TimmNetwork, job: Job, cut: Cut, engine_s: float, views: int, least: float
+) -> Stage | None:
+    """Plan training the layers above a cut; None where fewer than `least` passes fit the time."""
+    n, left_s = len(job.train_labels), min(job.budget.remaining_s(), 1e9)
+    views = min(views, MAPS_BYTES // (n * 2 * int(np.prod(cut.shape))))
+    views = min(views, int(VIEWS_SHARE * left_s / (n * engine_s)))
+    upper = upper_part(network.model, cut, job.preprocessing.height) if views >= 1 else None
+    if upper is None:
+        return None
+    channels, height, width = cut.shape
+    maps = np.zeros((TIMED_PICTURES, height, width, channels), np.float32)
+    pass_s = n * seconds_a_picture(_top(upper), maps)
+    passes = (TRAINING_SHARE * left_s - views * n * engine_s) / pass_s
+    if passes < least:
+        return None
+    reason = f"time for about {passes:.0f} passes through the layers after {cut.below[-1]}"
+    return Stage("last", reason, cut, views)
+
+
+def _top(upper: nn.Module) -> TimmNetwork:
+    """Return the layers above a cut as a network that takes maps for pixels."""
+    return TimmNetwork(upper, (0.0,), (1.0,), frozen_norms=True)
+
+
+def seconds_a_picture(network: TimmNetwork, images_nhwc: NDArray[Any]) -> float:
     """Time one training step of all layers on a few pictures; nothing is changed by it."""
-    images = torch.from_numpy(np.array(job.train_images[:TIMED_PICTURES]))
+    images = torch.from_numpy(np.array(images_nhwc))
     device = choose_device()
     device.place(network)
     network.train()
@@ -256,7 +280,7 @@ def train_last(network: TimmNetwork, job: Job, stage: Stage, recipe: Recipe) -> 
         training=job.training.model_copy(update={"augment": None}),
         work=job.work / "last",
     )
-    top = TimmNetwork(upper, (0.0,), (1.0,), frozen_norms=True)
+    top = _top(upper)
     story = train_network(top, _earlier(on_maps), replace(recipe, augment=()))
     upper.eval()
     blend = _blend(top, network.model, upper, on_maps)

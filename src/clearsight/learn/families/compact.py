@@ -25,6 +25,7 @@ SMALLEST_SIDE = 8
 STEM_STRIDE_FROM = 22  # pixels of the shorter side from which the stem halves the picture
 LAST_MAP = 4  # stages halve the picture until its shorter side is no larger than this
 CHANGED_FROM = 5  # passes; with fewer, pictures stay as they are: the plain ones are new enough
+ERASED_FROM = 30  # passes; by then it knows most pictures by heart
 SHIFT_PART = 24  # of the shorter side (one of 28 pixels, none of 8)
 LARGEST_BATCH = 256
 WIDTHS = (64, 96, 128)
@@ -61,13 +62,15 @@ class Changes(Config):
         width: channels of the first stage.
         shift: most pixels in each direction; 0 where `training.augment` decides.
         mirror: mirror in training and average mirrored views when scoring.
-        reason: one sentence for the story.
+        erase: paint a part of every second picture over.
+        reason: one sentence for the story, about mirroring.
     """
 
     width: int = Field(ge=1)
     shift: int = Field(ge=0)
     mirror: bool
     reason: str
+    erase: bool = False
 
 
 class Compact:
@@ -121,8 +124,14 @@ class Compact:
         else:
             verdict = Verdict(self.config.mirror == "yes", "asked for")
         shorter = min(job.preprocessing.height, job.preprocessing.width)
-        shift = shorter // SHIFT_PART if job.training.augment is None else 0
-        return Changes(width=width, shift=shift, mirror=verdict.allowed, reason=verdict.reason)
+        ours = job.training.augment is None
+        return Changes(
+            width=width,
+            shift=shorter // SHIFT_PART if ours else 0,
+            mirror=verdict.allowed,
+            reason=verdict.reason,
+            erase=ours and passes >= ERASED_FROM,
+        )
 
     def _width(self, job: Job) -> tuple[int, float]:
         """Return the width, and how often each picture will be seen with it, about."""
@@ -156,15 +165,19 @@ class Compact:
         return network
 
     def _recipe(self, job: Job, changes: Changes) -> Recipe:
-        options = {"shift": changes.shift, "mirror": changes.mirror}
-        changed = changes.shift or changes.mirror
+        augment = []
+        if changes.shift or changes.mirror:
+            options = {"shift": changes.shift, "mirror": changes.mirror}
+            augment = [Choice.of("shift-flip", **options)]
+        if changes.erase:
+            augment.append(Choice.of("random-erasing", picture_share=0.5))
         return Recipe(
             lr=0.03,
             optimizer="muon",
             weight_decay=0.01,
             loss=Choice.of("cross-entropy", smoothing=0.1),
             batch_size=self._batch(job),
-            augment=[Choice.of("shift-flip", **options)] if changed else [],
+            augment=augment,
             max_epochs=self._max_epochs(job),
         )
 

@@ -32,6 +32,7 @@ SURE, AGAIN = 2.0, 2.0
 """Standard errors that make a trial's accuracy sure; times its seconds for another like it."""
 HEAT_SHARE = 1 / 6
 """Part of the time left that each takes in a heat, where two or more gain from time."""
+PROBE = "probe"
 BACKWARD = 3.0
 """A training step costs at least so many forward passes: the backward one costs two."""
 
@@ -140,10 +141,16 @@ class Race:
             self._finish(number, one, last=one is growing[-1][1])
 
     def _heat(self, growing: list[tuple[int, Candidate]]) -> list[tuple[int, Candidate]]:
-        """Train each for a short while, and return the one that goes on."""
+        """Train each for a short while, and return the one that goes on.
+
+        A backbone to be tuned comes last, and needs no heat where everybody else is surely behind
+        the same kind of backbone left as it is: tuning starts there.
+        """
         heats: dict[int, Trained] = {}
         left_s = self._left_s()
-        for number, one in growing:
+        for number, one in sorted(growing, key=lambda pair: pair[1].key == "timm"):
+            if one.key == "timm" and self._behind_the_probe(heats):
+                return [(number, one)]
             deadline = time.monotonic() + HEAT_SHARE * left_s
             trained = self._attempt(number, one, Budget(deadline=deadline), "heat")
             if trained is not None:
@@ -159,6 +166,24 @@ class Race:
             if number != best and number not in behind:
                 self._drop(heats[number].candidate, "not ahead after a heat; the time goes to one")
         return [(best, heats[best].candidate)]
+
+    def _behind_the_probe(self, heats: dict[int, Trained]) -> bool:
+        """Drop all that ran a heat if the probe is surely better than each of them."""
+        probe = self._probe
+        if probe is None or not heats:
+            return False
+        behind = drop_worse(merits_of({**heats, PROBE: probe}))
+        if set(behind) != set(heats):
+            return False
+        for number, points in behind.items():
+            reason = f"{100 * points:.1f} points behind the probe after a heat, more than chance"
+            self._drop(heats[number].candidate, reason)
+        return True
+
+    @property
+    def _probe(self) -> Trained | None:
+        probes = [trained for trained in self.finished if trained.candidate.key == PROBE]
+        return max(probes, key=lambda trained: trained.rank, default=None)
 
     def _finish(self, number: int, one: Candidate, last: bool = False) -> None:
         self._attempt(
@@ -254,7 +279,7 @@ class Race:
 
     def _one_pass_fits(self, number: int, one: Candidate) -> bool:
         """Whether a backbone of which the forward rate is known can see every picture once."""
-        probe = next((t for t in self.finished if t.candidate.key == "probe"), None)
+        probe = self._probe
         if one.key != "timm" or probe is None or self.end is None:
             return True
         story = probe.fitted.story
