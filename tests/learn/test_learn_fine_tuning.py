@@ -17,6 +17,7 @@ from skimage import data
 from clearsight.core.nouns import Preprocessing
 from clearsight.engines.open import open_session
 from clearsight.learn import fine_tuning
+from clearsight.learn import fine_tuning_stages as stages
 from clearsight.learn.families.timm import Timm, _groups
 from clearsight.learn.family import Budget, Job
 from clearsight.learn.networks.cut import LowerPart, find_cuts, upper_part
@@ -61,7 +62,7 @@ def job(work: Path, budget: Budget) -> Job:
 
 
 @needs_weights
-@pytest.mark.parametrize("layers", ["head", "last"])
+@pytest.mark.parametrize("layers", ["head", "last", "most"])
 def test_a_stage_trains_and_exports(layers: str, tmp_path: Path) -> None:
     fitted: Any = Timm(Timm.Config.parse({"layers": layers})).fit(job(tmp_path, Budget(epochs=2)))
     story = fitted.story
@@ -71,7 +72,7 @@ def test_a_stage_trains_and_exports(layers: str, tmp_path: Path) -> None:
     assert (logits.argmax(1) == labels).mean() > 0.8
     got = open_session(fitted.onnx_model(), "openvino").run(images[:6])["logits"]
     np.testing.assert_allclose(got, logits[:6], atol=2e-2)
-    if layers == "last":
+    if layers != "head":
         blend = story["blend"]
         tuned = blend[f"accuracy_{blend['tuned_share']:g}"]
         assert tuned >= blend["accuracy_0"] == pytest.approx(story["head_accuracy"])
@@ -84,16 +85,20 @@ def test_little_time_trains_few_layers_and_the_decision_is_kept(
     family = Timm(Timm.Config())
     network = TimmNetwork(create("tf_efficientnet_lite0", None, 3), (127.0,), (128.0,))
     recipe = family._recipe(job(tmp_path, Budget(epochs=1)), None, False)
-    head = fine_tuning.Head(0.5, 1e-3)
+    head = stages.Head(0.5, 1e-3)
     found = {}
-    for name, step_s in (("fast", 1e-3), ("slow", 0.1), ("hopeless", 30.0)):
-        monkeypatch.setattr(fine_tuning, "seconds_a_picture", lambda *_, s=step_s: s)
+    for name, step_s in (("fast", 1e-3), ("medium", 0.1), ("slow", 0.4), ("hopeless", 30.0)):
+
+        def seconds(_network: Any, images: Any, whole: float = step_s) -> float:
+            return whole if images.dtype == np.uint8 else whole / 20  # or maps of a lower part
+
+        monkeypatch.setattr(stages, "seconds_a_picture", seconds)
         given = job(tmp_path / name, Budget(deadline=time.monotonic() + 30))
-        stage = fine_tuning.choose_stage(network, given, "auto", head, recipe)
+        stage = stages.choose_stage(network, given, "auto", head, recipe)
         found[name] = stage.layers
-        monkeypatch.setattr(fine_tuning, "seconds_a_picture", lambda *_: 1e-9)
-        assert fine_tuning.choose_stage(network, given, "auto", head, recipe) == stage
-    assert found == {"fast": "all", "slow": "last", "hopeless": "head"}
+        monkeypatch.setattr(stages, "seconds_a_picture", lambda *_: 1e-9)
+        assert stages.choose_stage(network, given, "auto", head, recipe) == stage
+    assert found == {"fast": "all", "medium": "most", "slow": "last", "hopeless": "head"}
 
 
 def test_tuned_weights_worse_than_the_start_are_given_up(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ GOOD, FAIR, BAD = (1.0, 0.1, 0.0), (1.0, 1.4, 0.0), (0.0, 1.0, 0.0)
 @pytest.fixture(autouse=True)
 def _families_are_planted(monkeypatch):
     monkeypatch.setattr("clearsight.learn.search.kept.build_family", lambda candidate: None)
-    monkeypatch.setattr(race_module, "_loading_torch", lambda candidates: None)
+    monkeypatch.setattr(race_module, "loading_torch", lambda candidates: None)
 
 
 @pytest.fixture(autouse=True)
@@ -87,9 +87,24 @@ def test_a_backbone_needs_no_heat_where_the_probe_beats_the_rest(tmp_path):
     assert "behind the probe" in race.told()["race"][-2]["reason"]
 
 
+def test_with_few_pictures_nothing_from_scratch_runs_where_the_probe_is_surely_ahead(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(race_module, "cut", by_number)
+    plans = {"classical": BAD, "probe": FAIR, "timm": GOOD, "compact": FAIR}
+    race, best = run(ground(tmp_path, plans, 20.0), *plans, seconds=20.0)
+    assert best.candidate.key == "timm"
+    assert [entry["state"] for entry in race.told()["race"]] == [
+        "finished", "finished", "dropped", "finished"
+    ]  # fmt: skip
+    many = ground(tmp_path / "many", plans, 20.0, n=100_000)
+    race, _ = run(many, *plans, seconds=20.0)
+    assert "compact" in [key for key, _ in trained(many)]
+
+
 def test_a_backbone_needs_a_heat_where_the_probe_is_not_surely_better(tmp_path):
     field = ground(tmp_path, {"probe": FAIR, "timm": BAD, "compact": GOOD}, 20.0)
-    race, best = run(field, "probe", "timm", "compact", seconds=20.0)
+    _, best = run(field, "probe", "timm", "compact", seconds=20.0)
     assert best.candidate.key == "compact"
     assert ("timm", "1-timm-heat-work") in trained(field)
 
@@ -165,7 +180,7 @@ def test_after_a_kill_nobody_who_finished_is_trained_again(tmp_path):
 
 def test_too_little_time_to_begin(tmp_path, monkeypatch):
     loading = SimpleNamespace(join=lambda timeout: None, seconds=8.0)
-    monkeypatch.setattr(race_module, "_loading_torch", lambda candidates: loading)
+    monkeypatch.setattr(race_module, "loading_torch", lambda candidates: loading)
     field = ground(tmp_path, {"classical": FAIR, "compact": GOOD}, 20.0)
     race = Race(field, time.monotonic() + 6)
     assert race.run(candidates("classical", "compact")).candidate.key == "classical"

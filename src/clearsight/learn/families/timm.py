@@ -23,7 +23,8 @@ from clearsight.learn.backbones import (
 )
 from clearsight.learn.backbones import check_name as check_name
 from clearsight.learn.family import Capabilities, Facts, Job
-from clearsight.learn.fine_tuning import choose_stage, start_head, train_all, train_last
+from clearsight.learn.fine_tuning import start_head, train_all, train_last
+from clearsight.learn.fine_tuning_stages import choose_stage
 from clearsight.learn.fitted_network import FittedNetwork
 from clearsight.learn.label_preserving import TrainingPictures, Verdict
 from clearsight.learn.networks.low_rank import add_adapters, check_adaptable, merge_adapters
@@ -34,8 +35,8 @@ from clearsight.learn.trainers.recipe import Recipe
 from clearsight.learn.training import Choice
 
 SMALL_SIDE = 64
-"""Pictures up to this side are enlarged to twice their side at most, not to the model's own."""
-PASSES = 3
+"""Pictures up to this side are enlarged to twice their side at most by a model without weights."""
+PASSES = 2
 """The side is the largest at which so many passes fit the time."""
 TRAINING_RATE = 1e10
 """Multiplications a second on one core while training; well below what was measured on resnet18
@@ -67,10 +68,11 @@ class TimmConfig(Config):
     Args:
         name: a timm model name.
         pretrained: "auto" takes weights where they can be had and says so; "yes" insists.
-        side: of the square input in pixels; None takes the model's own (twice the picture's side
-            for small pictures), or less where the time is short.
-        layers: which pre-trained layers learn after the head: "all" of them, the "last" ones on
-            maps that are computed once, none ("head"), or as many as the time allows ("auto").
+        side: of the square input in pixels; None takes the model's own (without weights: twice
+            the picture's side for small pictures), or less where the time is short.
+        layers: which pre-trained layers learn after the head: "all" of them, "most" (all but the
+            lowest, which are slow and adapt little), the "last" ones on maps that are computed
+            once, none ("head"), or as many as the time allows ("auto").
         adapters: only these and the head learn.
         max_epochs: most passes under a time budget.
     """
@@ -78,7 +80,7 @@ class TimmConfig(Config):
     name: str = "tf_efficientnet_lite0"
     pretrained: Literal["auto", "yes", "no"] = "auto"
     side: int | None = Field(default=None, ge=16, le=1024)
-    layers: Literal["auto", "head", "last", "all"] = "auto"
+    layers: Literal["auto", "head", "last", "most", "all"] = "auto"
     adapters: Adapters | None = None
     max_epochs: int = Field(default=30, ge=1)
 
@@ -156,8 +158,8 @@ class Timm:
             told |= {"head_accuracy": head.accuracy}
         if stage.layers == "last":
             return told | train_last(network, job, stage, recipe)
-        if stage.layers == "all" or head is None:
-            return told | train_all(network, job, recipe)
+        if stage.layers in ("most", "all") or head is None:
+            return told | train_all(network, job, recipe, stage.cut)
         network.eval()
         return told | {"epochs": 1.0}
 
@@ -181,14 +183,15 @@ class Timm:
     def _side(self, facts: Facts) -> int:
         """The largest side at which the time allows some passes, down to half of the wanted.
 
-        A pre-trained model is not asked below half of its own side, however small the pictures:
-        its features are of things that large.
+        A pre-trained model wants its own side, however small the pictures: its features are of
+        things that large.
         """
         name, longer = self.config.name, max(facts.height, facts.width)
-        small, half = longer <= SMALL_SIDE, own_side(name) // 2
-        floor = half if self.config.pretrained != "no" and weights_expected(name) else 0
-        wanted = next_side(name, max(2 * longer, floor)) if small else own_side(name)
-        least = next_side(name, max(longer, floor) if small else half)
+        own = own_side(name)
+        tuned = self.config.pretrained != "no" and weights_expected(name)
+        wanted, least = own, next_side(name, own // 2)
+        if longer <= SMALL_SIDE and not tuned:
+            wanted, least = next_side(name, 2 * longer), next_side(name, longer)
         side = wanted
         while side > least and self._passes(facts, side) < PASSES:
             smaller = next_side(name, round(0.7 * side) - STEP // 2)

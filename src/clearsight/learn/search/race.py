@@ -5,7 +5,6 @@ What is said of a candidate is remembered in `work/race`, so a killed race goes 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,16 +22,22 @@ from clearsight.learn.family import Budget
 from clearsight.learn.inputs import cut
 from clearsight.learn.search.ensemble import ensemble
 from clearsight.learn.search.kept import found, keep
+from clearsight.learn.search.loading import Loading, loading_torch
 from clearsight.learn.search.verdict import Merits, drop_worse, merits
 
 TRIAL_PER_CLASS, TRIAL_GROWTH = 20, 4
 """A trial takes so many pictures of each class, then so many times more."""
+TRIED_FROM = 16
+"""With fewer than so many times a trial's pictures, trials cost as much as they may save."""
 TRIAL_VAL = 200
 SURE, AGAIN = 2.0, 2.0
 """Standard errors that make a trial's accuracy sure; times its seconds for another like it."""
 HEAT_SHARE = 1 / 6
 """Part of the time left that each takes in a heat, where two or more gain from time."""
 PROBE = "probe"
+FEW = 5000
+"""Training pictures; from fewer, no network from scratch learns more than designed features tell
+where the probe is surely better than these."""
 BACKWARD = 3.0
 """A training step costs at least so many forward passes: the backward one costs two."""
 
@@ -94,7 +99,7 @@ class Race:
         if len(candidates) == 1:
             budget = self._until(1.0, candidates[0])
             return self.contest.train(candidates[0], budget, _folder(0, candidates[0]))
-        loading = _loading_torch(candidates)
+        loading = loading_torch(candidates)
         numbered = list(enumerate(candidates))
         too_slow = False
         for number, one in numbered:
@@ -136,9 +141,22 @@ class Race:
     def _train_growing(self, growing: list[tuple[int, Candidate]]) -> None:
         """Let those that gain from time run a heat, then give the best of them all that is left."""
         if len(growing) > 1 and self.end is not None:
+            growing = self._worth_a_heat(growing)
+        if len(growing) > 1 and self.end is not None:
             growing = self._heat(growing)
         for number, one in growing:
             self._finish(number, one, last=one is growing[-1][1])
+
+    def _worth_a_heat(self, growing: list[tuple[int, Candidate]]) -> list[tuple[int, Candidate]]:
+        """Leave networks from scratch out where few pictures cannot teach them enough."""
+        tuned = [(number, one) for number, one in growing if one.key == "timm"]
+        designed = {n: t for n, t in enumerate(self.finished) if t.candidate.key == "classical"}
+        if not tuned or len(self.contest.parts["train"]) >= FEW or not self._behind(designed):
+            return growing
+        for _, one in growing:
+            if one.key != "timm":
+                self._drop(one, "few pictures, and the probe is surely ahead of designed features")
+        return tuned
 
     def _heat(self, growing: list[tuple[int, Candidate]]) -> list[tuple[int, Candidate]]:
         """Train each for a short while, and return the one that goes on.
@@ -149,7 +167,9 @@ class Race:
         heats: dict[int, Trained] = {}
         left_s = self._left_s()
         for number, one in sorted(growing, key=lambda pair: pair[1].key == "timm"):
-            if one.key == "timm" and self._behind_the_probe(heats):
+            behind = self._behind(heats) if one.key == "timm" else {}
+            if behind:
+                self._drop_behind(heats, behind, "behind the probe after a heat")
                 return [(number, one)]
             deadline = time.monotonic() + HEAT_SHARE * left_s
             trained = self._attempt(number, one, Budget(deadline=deadline), "heat")
@@ -158,27 +178,25 @@ class Race:
         if not heats:
             return []
         behind = drop_worse(merits_of(heats))
-        for number, points in behind.items():
-            reason = f"{100 * points:.1f} points behind after a heat, more than chance"
-            self._drop(heats[number].candidate, reason)
+        self._drop_behind(heats, behind, "behind after a heat")
         best = max(heats, key=lambda number: heats[number].rank)
         for number in heats:
             if number != best and number not in behind:
                 self._drop(heats[number].candidate, "not ahead after a heat; the time goes to one")
         return [(best, heats[best].candidate)]
 
-    def _behind_the_probe(self, heats: dict[int, Trained]) -> bool:
-        """Drop all that ran a heat if the probe is surely better than each of them."""
-        probe = self._probe
-        if probe is None or not heats:
-            return False
-        behind = drop_worse(merits_of({**heats, PROBE: probe}))
-        if set(behind) != set(heats):
-            return False
+    def _drop_behind(self, heats: dict[int, Trained], behind: dict[Any, float], what: str) -> None:
         for number, points in behind.items():
-            reason = f"{100 * points:.1f} points behind the probe after a heat, more than chance"
+            reason = f"{100 * points:.1f} points {what}, more than chance"
             self._drop(heats[number].candidate, reason)
-        return True
+
+    def _behind(self, others: dict[int, Trained]) -> dict[Any, float]:
+        """Return points behind the probe if it is surely better than all others, else nothing."""
+        probe = self._probe
+        if probe is None or not others:
+            return {}
+        behind = drop_worse(merits_of({**others, PROBE: probe}))
+        return behind if set(behind) == set(others) else {}
 
     @property
     def _probe(self) -> Trained | None:
@@ -222,7 +240,7 @@ class Race:
         share_s = one.share_of_time * self._whole_s
         small = TRIAL_PER_CLASS * len(self.contest.facts.classes)
         n = len(self.contest.parts["train"])
-        if self.end is None or n <= 2 * TRIAL_GROWTH * small:
+        if self.end is None or n <= TRIED_FROM * small:
             return True
         name = f"{_folder(number, one)}-trial"
         if name not in self._notes:
@@ -300,7 +318,7 @@ class Race:
         self._drop(one, f"{max(0.0, self._left_s()):.0f} s are too few to begin")
         return False
 
-    def _wait_for(self, loading: _Loading | None) -> None:
+    def _wait_for(self, loading: Loading | None) -> None:
         if loading is not None:
             loading.join(None if not self.finished else max(0.0, self._left_s()))
             self._load_s = loading.seconds
@@ -335,37 +353,6 @@ class _Notes(dict[str, float]):
         super().__setitem__(name, value)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._path, dict(self))
-
-
-class _Loading(threading.Thread):
-    """Imports torch beside other work: its first import takes seconds."""
-
-    def __init__(self) -> None:
-        super().__init__(name="clearsight-load-torch")
-        self._began = time.monotonic()
-        self._took_s: float | None = None
-
-    def run(self) -> None:
-        """Import it; what is wrong with it is told by who needs it."""
-        try:
-            import torch  # noqa: F401
-        except Exception:  # noqa: BLE001 - told where it is used
-            return
-        finally:
-            self._took_s = time.monotonic() - self._began
-
-    @property
-    def seconds(self) -> float:
-        """Return how long it took, so far."""
-        return time.monotonic() - self._began if self._took_s is None else self._took_s
-
-
-def _loading_torch(candidates: Sequence[Candidate]) -> _Loading | None:
-    if all(one.key == "classical" for one in candidates):
-        return None
-    loading = _Loading()
-    loading.start()
-    return loading
 
 
 def title(one: Candidate) -> str:
