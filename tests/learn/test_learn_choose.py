@@ -43,6 +43,14 @@ def test_photos_take_a_backbone_and_its_tuning() -> None:
     assert keys(PHOTOS, 600) == ["classical", "probe", "timm"]
 
 
+def test_the_larger_backbone_is_tuned_where_the_time_allows_some_passes() -> None:
+    names = [
+        next(one.config["name"] for one in shortlist(COLOUR, time_s) if one.key == "timm")
+        for time_s in (300, 300_000)
+    ]
+    assert names == ["tf_efficientnet_lite0", "tf_efficientnet_lite2"]
+
+
 def test_quick_ones_cannot_take_the_time_of_those_that_gain_from_it() -> None:
     for facts in (SMALL, COLOUR):
         found = shortlist(facts, 200)
