@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -48,6 +49,8 @@ SMALLEST_PART = 0.5
 """Of a picture's area that training crops keep when a pre-trained model is tuned."""
 SCRATCH_MEAN, SCRATCH_STD = (127.5,) * 3, (64.0,) * 3
 SAME = 1e-4
+WRITING_RATE = 1e8
+"""Bytes of weights a second that are exported, checked in two engines and written, about."""
 
 
 class Adapters(Config):
@@ -123,6 +126,7 @@ class Timm:
         model = build(self.config.name, weights, len(job.classes), seed, side)
         mean, std = (weights.mean, weights.std) if weights else (SCRATCH_MEAN, SCRATCH_STD)
         network = TimmNetwork(model, mean, std, frozen_norms=weights is not None)
+        job = _earlier(job, network)
         verdict = TrainingPictures.of(job).keeps_labels.left_right
         if job.training.augment is None:
             mirroring = "on" if verdict.allowed else "off"
@@ -291,6 +295,15 @@ def _depths(model: Any) -> dict[str, int]:
     layers = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
     numbers = sorted(set(layers.values()), reverse=True)
     return {name: numbers.index(layer) for name, layer in layers.items()}
+
+
+def _earlier(job: Job, network: nn.Module) -> Job:
+    """Keep back the time that writing so many weights takes."""
+    if job.budget.deadline is None:
+        return job
+    numbers = sum(weight.numel() for weight in network.parameters())
+    deadline = job.budget.deadline - 4 * numbers / WRITING_RATE
+    return replace(job, budget=replace(job.budget, deadline=deadline))
 
 
 def _counted(network: nn.Module) -> dict[str, int]:
