@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -53,7 +52,8 @@ def main() -> None:
     results = HERE / "results"
     record(options, board, about).write(results / f"{options.name}.json")
     for suffix in (".html", ".svg"):
-        shutil.copy(out / f"leaderboard{suffix}", results / f"{options.name}{suffix}")
+        told = (out / f"leaderboard{suffix}").read_text("utf-8").replace(f"{work}/", "")
+        (results / f"{options.name}{suffix}").write_text(told, "utf-8")
     print(f"{results / options.name}.json; runs are kept in {out}")
 
 
