@@ -60,7 +60,7 @@ def main() -> None:
             measurements.append(Measurement.of(f"{told}, {label}", unit, values))
     record = Record(
         name="learn/fashion_mnist",
-        command=" ".join(["python benchmarks/learn/fashion_mnist.py", *sys.argv[1:]]),
+        command=command(options),
         machine=about,
         versions=versions("clearsight", "torch", "onnxruntime", "openvino") | keras[0]["versions"],
         commit=commit(),
@@ -70,6 +70,13 @@ def main() -> None:
     record.write(options.out)
     for claim in record.claims:
         print(f"{'met   ' if claim.met else 'MISSED'} {claim.text}: {claim.got} ({claim.target})")
+
+
+def command(options: argparse.Namespace) -> str:
+    """Return what repeats this, without this machine's folders."""
+    words = ["python benchmarks/learn/fashion_mnist.py", "--model", options.model]
+    words += ["--seeds", *map(str, options.seeds), *["--half-hour"] * options.half_hour]
+    return " ".join(words)
 
 
 def claims(keras_s: float, keras_accuracy: float, short: Any, long: Any, hour: Any) -> list[Claim]:

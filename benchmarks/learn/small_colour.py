@@ -250,6 +250,7 @@ def main() -> None:
     words = [f"--{key.replace('_', '-')} {getattr(arguments, key)}" for key in
              ("time", "per_class", "seeds", "side", "model")]  # fmt: skip
     words.append(f"--sets {' '.join(arguments.sets)}")
+    words += [f"--{name} FOLDER" for name in ("emoji", "photos") if name in arguments.sets]
     record.Record(
         name="small_colour",
         command=f"python benchmarks/learn/small_colour.py {' '.join(words)}",

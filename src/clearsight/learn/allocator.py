@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-DEFAULT_TRIM, DEFAULT_MMAPS = 128 * 1024, 65536
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+AFTERWARDS = {M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 32 * 1024**2, M_TRIM_THRESHOLD: 64 * 1024**2}
+"""Where glibc's own adaptation ends in a process with large arrays; touching any of the three
+switches ends that adaptation, so they are not set back to where it begins."""
 LARGEST = 2**31 - 1
 
 
@@ -17,9 +19,9 @@ def kept_memory() -> Iterator[None]:
     """Give freed memory back to the system only at the end of the block.
 
     By default glibc returns every large freed array to the system, and the next one of that size
-    is mapped and filled with zeros page by page: a third of a training step of EfficientNet-Lite2
-    at 192 pixels on two cores. The process keeps its largest size until the end of the block. With
-    another C library nothing is changed.
+    is mapped and filled with zeros page by page, which costs a good part of a training step (see
+    decision 0015). The process keeps its largest size until the end of the block. With another C
+    library nothing is changed.
 
     Source:
         mallopt(3), M_MMAP_MAX and M_TRIM_THRESHOLD.
@@ -33,8 +35,8 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(M_MMAP_MAX, DEFAULT_MMAPS)
-        libc.mallopt(M_TRIM_THRESHOLD, DEFAULT_TRIM)
+        for switch, value in AFTERWARDS.items():
+            libc.mallopt(switch, value)
         libc.malloc_trim(0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -83,6 +83,10 @@ class Budget:
     def remaining_s(self) -> float:
         """Seconds left; infinite without a deadline."""
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
+
+    def earlier(self, seconds: float) -> Budget:
+        """Return a budget that ends so many seconds before; without a deadline the same."""
+        return self if self.deadline is None else replace(self, deadline=self.deadline - seconds)
 
 
 class OnnxRunner(Protocol):

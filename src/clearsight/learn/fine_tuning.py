@@ -16,7 +16,7 @@ from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.seeds import derive_seed
 from clearsight.learn.augment import build_augment
 from clearsight.learn.export import export_onnx
-from clearsight.learn.family import Budget, Job
+from clearsight.learn.family import Job
 from clearsight.learn.features import extract, subsample
 from clearsight.learn.fine_tuning_stages import (
     TIMED_PICTURES,
@@ -170,10 +170,8 @@ def _views(job: Job, choices: Sequence[Choice]) -> Any:
 
 def _earlier(job: Job) -> Job:
     """Keep time back for blending."""
-    if job.budget.deadline is None:
-        return job
     kept_s = BLEND_SHARE * max(0.0, job.budget.remaining_s())
-    return replace(job, budget=Budget(job.budget.deadline - kept_s, job.budget.epochs))
+    return replace(job, budget=job.budget.earlier(kept_s))
 
 
 def _blend(network: TimmNetwork, start: Any, tuned: nn.Module, job: Job) -> dict[str, float] | None:

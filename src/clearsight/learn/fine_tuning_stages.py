@@ -24,7 +24,7 @@ from clearsight.learn.training import Choice
 Layers = Literal["head", "last", "most", "all"]
 
 WHOLE_PASSES, MOST_PASSES, LAST_PASSES = 8, 1.2, 8
-"""Fewer passes over the pictures are not worth training all, most, or the last layers."""
+"""With fewer passes over the pictures, training all, most, or the last layers is not worth it."""
 FROZEN_SHARE = 0.03
 """Of the model's numbers: so few may stand in the lowest layers that are left as they are."""
 TRAINING_SHARE = 0.75
@@ -115,7 +115,8 @@ def _stage(network: TimmNetwork, job: Job, layers: str, head: Head | None, chang
     cuts = find_cuts(network.model.eval(), job.preprocessing.height)
     low_cut = _lowest(network.model, cuts)
     if layers == "most":
-        return Stage("most", "asked for", low_cut)
+        nowhere = "asked for, but the model cannot be cut there: all layers learn"
+        return Stage("most", "asked for" if low_cut else nowhere, low_cut)
     step_s = seconds_a_picture(network, job.train_images[:TIMED_PICTURES])
     passes = _passes(job, step_s)
     if layers == "auto" and passes >= WHOLE_PASSES:

@@ -299,11 +299,8 @@ def _depths(model: Any) -> dict[str, int]:
 
 def _earlier(job: Job, network: nn.Module) -> Job:
     """Keep back the time that writing so many weights takes."""
-    if job.budget.deadline is None:
-        return job
     numbers = sum(weight.numel() for weight in network.parameters())
-    deadline = job.budget.deadline - 4 * numbers / WRITING_RATE
-    return replace(job, budget=replace(job.budget, deadline=deadline))
+    return replace(job, budget=job.budget.earlier(4 * numbers / WRITING_RATE))
 
 
 def _counted(network: nn.Module) -> dict[str, int]:
