@@ -6,6 +6,9 @@
         ├── MalformedRequestError    it cannot be read
         ├── ImpossibleRequestError   it reads well and asks for what cannot be
         ├── FormatRefusedError       its encoding is not one that is read here
+        ├── UnauthorizedError        it carries no key, or none that is known
+        ├── ForbiddenError           its key may not do this
+        ├── QuotaError               its key has used up what it may use
         ├── UnknownModelError        it names a model that is not served
         ├── BodyTooLargeError        it is larger than the limit
         ├── BodyTooSlowError         its body did not arrive in time
@@ -43,6 +46,26 @@ class ImpossibleRequestError(RequestError):
 
 class FormatRefusedError(RequestError):
     """The request's encoding is not one that is read here."""
+
+
+class UnauthorizedError(RequestError):
+    """The request carries no key, or none that is known; it is not said which."""
+
+
+class ForbiddenError(RequestError):
+    """The request's key may not do this."""
+
+
+class QuotaError(RequestError):
+    """The request's key has used up what it may use for now.
+
+    Args:
+        retry_after_s: seconds after which it may ask again.
+    """
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class UnknownModelError(RequestError):

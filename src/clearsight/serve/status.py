@@ -27,12 +27,15 @@ UNEXPECTED = Status(500, "internal-error", "The service failed")
 
 STATUSES: dict[type[Exception], Status] = {
     errors.MalformedRequestError: Status(400, "malformed-request", "The request cannot be read"),
+    errors.UnauthorizedError: Status(401, "unauthorized", "A valid key is needed"),
+    errors.ForbiddenError: Status(403, "forbidden", "The key may not do this"),
     errors.UnknownModelError: Status(404, "unknown-model", "No such model"),
     errors.BodyTooSlowError: Status(408, "body-too-slow", "The body did not arrive in time"),
     errors.BodyTooLargeError: Status(413, "body-too-large", "The request is too large"),
     errors.FormatRefusedError: Status(415, "format-refused", "This encoding is not read here"),
     errors.ImpossibleRequestError: Status(422, "impossible-request", "The request cannot be met"),
     errors.ClientLeftError: Status(499, "client-left", "The client left"),
+    errors.QuotaError: Status(429, "quota", "The key has used up its share"),
     errors.ModelFailedError: Status(500, "model-failed", "The model gave no usable answer"),
     errors.OverloadedError: Status(503, "overloaded", "Too much to do at the moment"),
     errors.NotReadyError: Status(503, "not-ready", "The service is not ready"),
