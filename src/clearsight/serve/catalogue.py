@@ -21,7 +21,7 @@ class Version:
     Args:
         name: the model it belongs to.
         version: what it is called: "1", "2", ... of a registry, or a Bundle's id.
-        path: the Bundle's folder.
+        path: the Bundle's folder, once `Catalogue.folder` was asked for it.
         tenant: whose it is; "" where everybody may ask for it.
     """
 
@@ -67,6 +67,14 @@ class Catalogue(Protocol):
     def entries(self) -> dict[str, Entry]:
         """Return every model by name."""
 
+    def folder(self, version: Version) -> Path:
+        """Return a version's Bundle folder, fetched to this machine where it was not here yet.
+
+        Raises:
+            StorageError: it cannot be fetched.
+            BundleError: it is not what was added.
+        """
+
 
 class Folders:
     """A catalogue of RUN or Bundle folders: one version each, named by the Bundle's id.
@@ -100,6 +108,10 @@ class Folders:
     def entries(self) -> dict[str, Entry]:
         """Return every model by name."""
         return self._entries
+
+    def folder(self, version: Version) -> Path:
+        """Return the version's folder."""
+        return version.path
 
 
 def model_name(path: Path) -> str:
