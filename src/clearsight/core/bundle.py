@@ -21,6 +21,7 @@ from clearsight.core.config import Config
 from clearsight.core.errors import BundleError, ConfigError
 from clearsight.core.files import new_folder, sha256_file, storage_errors
 from clearsight.core.nouns import Preprocessing, Task
+from clearsight.core.reference import Reference
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -67,6 +68,7 @@ class Manifest(Config):
     config: dict[str, Any]
     versions: dict[str, str]
     weight_licences: tuple[WeightLicence, ...] = ()
+    reference: Reference | None = None
     files: dict[str, FileRecord]
 
     @field_validator("classes", "outputs")

@@ -20,9 +20,10 @@ from clearsight.core.nouns import Predictor, Preprocessing, Scores, Task
 from clearsight.core.seeds import generator
 from clearsight.data.cache import PixelCache
 from clearsight.data.dataset import Dataset
-from clearsight.learn.family import Fitted
+from clearsight.learn.family import Fitted, OpenModel
 from clearsight.learn.golden import golden_files
 from clearsight.learn.parity import check_parity
+from clearsight.learn.reference import measure_reference
 from clearsight.learn.settings import TrainSettings
 
 GATE_PICTURES = 64
@@ -75,8 +76,17 @@ def write_learnt(
     learnt: Learnt,
     predictors: Mapping[str, Callable[[Bundle], Predictor]],
     card: Callable[[dict[str, Any]], str],
+    open_model: OpenModel | None = None,
 ) -> Bundle:
     """Export, stage, check by every engine and only then put the Bundle in place.
+
+    Args:
+        path: where it shall stand.
+        learnt: what it is made from.
+        predictors: by engine, opens the staged Bundle.
+        card: writes the card from the manifest's facts.
+        open_model: opens the exported model to measure the embeddings of the reference; None
+            leaves them out.
 
     Raises:
         GateError: an engine disagrees with the trained model; no Bundle is written.
@@ -84,6 +94,7 @@ def write_learnt(
     """
     model = learnt.fitted.onnx_model()
     about = manifest_facts(learnt, model)
+    about["reference"] = _reference(learnt, model, open_model)
     chosen = _gate_rows(learnt)
 
     def gate(staged: Bundle) -> None:
@@ -127,6 +138,19 @@ def manifest_facts(learnt: Learnt, model: bytes) -> dict[str, Any]:
         "versions": versions(),
         "weight_licences": [licence.model_dump() for licence in learnt.fitted.licences],
     }
+
+
+def _reference(learnt: Learnt, model: bytes, open_model: OpenModel | None) -> dict[str, Any]:
+    gives_embedding = "embedding" in learnt.fitted.outputs
+    return measure_reference(
+        learnt.val_logits,
+        learnt.temperature,
+        learnt.task,
+        learnt.val_cache.images,
+        model,
+        open_model if gives_embedding else None,
+        learnt.settings.time_s,
+    ).model_dump()
 
 
 def versions() -> dict[str, str]:

@@ -122,7 +122,8 @@ def conclude(
         GateError: the exported model disagrees with the trained one; no Bundle is written.
     """
     learnt = _learnt(best, contest.parts["val"], dataset, record, told)
-    bundle = write_learnt(folder.bundle, learnt, contest.seams.predictors, contest.seams.card)
+    seams = contest.seams
+    bundle = write_learnt(folder.bundle, learnt, seams.predictors, seams.card, seams.open_model)
     seconds = time.monotonic() - started
     outcome = {
         "family": learnt.family,

@@ -1,0 +1,68 @@
+"""Measures what a new recognizer gives for its validation pictures; see `core.reference`."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearsight.core.calibration import probabilities
+from clearsight.core.nouns import ImagesNHWC, Scores, Task
+from clearsight.core.reference import Reference, reference_of
+from clearsight.learn.family import OpenModel
+
+PICTURES = 256
+"""Embeddings are taken of so many validation pictures at most."""
+PICTURES_AT_ONCE = 16
+SHARE_OF_TIME = 0.01
+LEAST_TIME_S = 20.0
+"""A training that may not take longer than this leaves features out."""
+
+
+def measure_reference(
+    logits: Scores,
+    temperature: float,
+    task: Task,
+    images: ImagesNHWC,
+    model: bytes,
+    open_model: OpenModel | None,
+    time_s: float | None,
+) -> Reference:
+    """Return the reference of a new Bundle.
+
+    Classes and scores are those that are known already and cost nothing. Embeddings come from the
+    exported model, as they will in service, for as many pictures as a hundredth of the training's
+    time allows.
+
+    Args:
+        logits: (n, classes) of all validation pictures.
+        temperature: fitted on them.
+        task: what a label is.
+        images: (n, h, w, c) uint8 of the same pictures.
+        model: the exported ONNX file.
+        open_model: opens it; None where it gives no embedding.
+        time_s: the training's whole time, or None.
+    """
+    embeddings = None
+    if open_model is not None and (time_s is None or time_s >= LEAST_TIME_S):
+        seconds = float("inf") if time_s is None else SHARE_OF_TIME * time_s
+        embeddings = _embeddings(images[:PICTURES], model, open_model, seconds)
+    return reference_of(probabilities(logits, temperature, task), embeddings)
+
+
+def _embeddings(
+    images: ImagesNHWC, model: bytes, open_model: OpenModel, seconds: float
+) -> NDArray[np.float32]:
+    began = time.monotonic()
+    runner = open_model(model)
+    found, took = [], 0.0
+    for start in range(0, len(images), PICTURES_AT_ONCE):
+        if found and time.monotonic() - began + took > seconds:
+            break
+        started = time.monotonic()
+        part = np.asarray(images[start : start + PICTURES_AT_ONCE])
+        found.append(runner.run(part, ("embedding",))["embedding"])
+        took = time.monotonic() - started
+    joined = np.concatenate(found)
+    return joined.reshape(len(joined), -1)
