@@ -22,6 +22,7 @@ from clearsight.core.errors import BundleError, ConfigError
 from clearsight.core.files import new_folder, sha256_file, storage_errors
 from clearsight.core.nouns import Preprocessing, Task
 from clearsight.core.reference import Reference
+from clearsight.core.variants import Variant
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -69,6 +70,7 @@ class Manifest(Config):
     versions: dict[str, str]
     weight_licences: tuple[WeightLicence, ...] = ()
     reference: Reference | None = None
+    variants: dict[str, Variant] = Field(default_factory=dict)
     files: dict[str, FileRecord]
 
     @field_validator("classes", "outputs")
