@@ -32,6 +32,7 @@ VERBS = {
     "leaderboard": "Train many recognizers for the same time and rank them.",
     "predict": "Recognize files and folders into a table.",
     "serve": "Serve recognizers over HTTP, with a page to try them.",
+    "keys": "Make, list, rotate and revoke the keys of the service.",
     "doctor": "Say what is installed, usable and missing, and how to get it.",
     "demo": "The whole road on real pictures: check, train, evaluate, serve.",
 }
@@ -62,10 +63,15 @@ class LazyVerbs(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def _command(name: str, function: Callable[..., None]) -> Command:
-    single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name=name, help=VERBS[name])(function)
-    return typer.main.get_command(single)
+def _command(name: str, verb: Callable[..., None] | typer.Typer) -> Command:
+    """Return the command of a verb: one function, or a group such as `keys create|list`."""
+    if isinstance(verb, typer.Typer):
+        group = verb
+        group.info.help = VERBS[name]
+    else:
+        group = typer.Typer(add_completion=False, rich_markup_mode=None)
+        group.command(name=name, help=VERBS[name])(verb)
+    return typer.main.get_command(group)
 
 
 app = typer.Typer(
