@@ -48,7 +48,8 @@ def verbs() -> dict[str, list[Parameter]]:
     found = {}
     for verb in VERBS:
         app = typer.Typer(add_completion=False)
-        app.command(name=verb)(getattr(importlib.import_module(f"clearsight.cli.{verb}"), verb))
+        stem = verb.replace("-", "_")
+        app.command(name=verb)(getattr(importlib.import_module(f"clearsight.cli.{stem}"), stem))
         command: Any = typer.main.get_command(app)
         found[verb] = [
             Parameter(

@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from clearsight.core.version import __version__ as __version__
 
-__all__ = ["Recognizer", "compare", "load", "train", "tune"]
+__all__ = ["AsyncClient", "Client", "Recognizer", "compare", "load", "train", "tune"]
 
 if TYPE_CHECKING:
     from clearsight.api import Recognizer, compare, load, train, tune
+    from clearsight.client import AsyncClient, Client
+
+CALLS = ("AsyncClient", "Client")
 
 
 def __getattr__(name: str) -> Any:
+    if name in CALLS:
+        from clearsight import client
+
+        return getattr(client, name)
     if name in __all__:
         from clearsight import api
 

@@ -32,6 +32,7 @@ VERBS = {
     "leaderboard": "Train many recognizers for the same time and rank them.",
     "predict": "Recognize files and folders into a table.",
     "serve": "Serve recognizers over HTTP, with a page to try them.",
+    "bench-serve": "Put a service under load and measure it.",
     "keys": "Make, list, rotate and revoke the keys of the service.",
     "doctor": "Say what is installed, usable and missing, and how to get it.",
     "demo": "The whole road on real pictures: check, train, evaluate, serve.",
@@ -51,8 +52,9 @@ class LazyVerbs(TyperGroup):
             return None
         if ctx.resilient_parsing or _overview(sys.argv[1:]):
             return _command(cmd_name, lambda: None)
-        module = importlib.import_module(f"clearsight.cli.{cmd_name}")
-        return _command(cmd_name, getattr(module, cmd_name))
+        stem = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"clearsight.cli.{stem}")
+        return _command(cmd_name, getattr(module, stem))
 
     def resolve_command(
         self, ctx: Any, args: list[str]
