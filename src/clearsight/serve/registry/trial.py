@@ -1,0 +1,184 @@
+"""Tries one Bundle and says what it found: the program that `promotion` runs beside the service.
+
+    echo '{"bundle": FOLDER, "engine": null, "memory_bytes": 10**9}' | python -m ...trial
+
+One JSON object on stdin, one on stdout: {"refused", "detail"} or {"latency_ms", "memory_mb", ...}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clearsight.engines.predictor import BundlePredictor
+
+NICENESS = 10
+WARM_RUNS = 3
+RUNS = 40
+TIMED_S = 1.5
+MB = 10**6
+
+
+class RefusedError(Exception):
+    """A check failed.
+
+    Args:
+        reason: see `promotion.Reason`.
+        detail: for a person.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def main() -> None:
+    """Read an order from stdin, try the Bundle, answer on stdout."""
+    answer_to = os.dup(1)
+    os.dup2(2, 1)  # an engine that prints does not spoil the answer
+    order = json.loads(sys.stdin.read())
+    yield_to_others()
+    bound_memory(order["memory_bytes"])
+    try:
+        found = try_bundle(Path(order["bundle"]), order["engine"])
+    except RefusedError as error:
+        found = {"refused": error.reason, "detail": error.detail}
+    except MemoryError:
+        found = {"refused": "memory", "detail": "The model does not fit into the memory allowed."}
+    with open(answer_to, "w", encoding="utf-8") as stream:
+        json.dump(found, stream)
+
+
+def yield_to_others() -> None:
+    """Step back behind the service: for the processor, and when memory runs out."""
+    os.nice(NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def bound_memory(limit_bytes: int) -> None:
+    """Let allocations fail beyond a limit, where the system can."""
+    if sys.platform == "linux":
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def try_bundle(folder: Path, engine: str | None) -> dict[str, Any]:
+    """Open, compare, run and time a Bundle.
+
+    Args:
+        folder: its folder.
+        engine: key of an engine; None takes the fastest.
+
+    Returns:
+        latency_ms, memory_mb, engine.
+
+    Raises:
+        RefusedError: a check failed.
+    """
+    from clearsight.core.bundle import open_bundle
+    from clearsight.engines.golden import verify_golden
+    from clearsight.engines.open import open_predictor
+
+    with refusing("corrupt"):
+        bundle = open_bundle(folder)
+    _import_engine(engine)
+    before = peak_bytes()
+    with refusing("unusable"):
+        predictor = open_predictor(bundle, engine, threads=1)
+    _check_scores(predictor)
+    with refusing("golden"):
+        verify_golden(predictor)
+    latency_s = _latency_s(predictor)
+    memory_mb = max(0, peak_bytes() - before) / MB
+    return {"latency_ms": latency_s * 1e3, "memory_mb": memory_mb, "engine": predictor.engine}
+
+
+@contextmanager
+def refusing(reason: str) -> Iterator[None]:
+    """Turn whatever clearsight refuses inside the block into a refusal with a reason."""
+    from clearsight.core.errors import ClearsightError
+
+    try:
+        yield
+    except ClearsightError as error:
+        raise RefusedError(reason, str(error)) from error
+
+
+def peak_bytes() -> int:
+    """Return the most memory this process has had resident."""
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _import_engine(engine: str | None) -> None:
+    """Load an engine's library, so that its memory is not taken for the model's."""
+    from clearsight.core.errors import ClearsightError
+    from clearsight.engines.open import FASTEST
+    from clearsight.engines.session import ENGINES
+
+    for key in FASTEST if engine is None else (engine,):
+        with suppress(ClearsightError):
+            ENGINES.load(key)
+
+
+def _check_scores(predictor: BundlePredictor) -> None:
+    """Run pictures that a training set may not hold: black, white, noise, one colour."""
+    import numpy as np
+
+    asked = predictor.preprocessing
+    shape = (asked.height, asked.width, asked.channels)
+    images = np.zeros((4, *shape), np.uint8)
+    images[1] = 255
+    images[2] = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    images[3, :, :, 0] = 255
+    with refusing("unusable"):
+        scores = predictor.session.run(images, ("logits",))["logits"]
+    if scores.shape != (len(images), len(predictor.classes)):
+        raise RefusedError(
+            "shape",
+            f"The model gives scores of shape {scores.shape} for {len(images)} pictures and "
+            f"{len(predictor.classes)} classes.",
+        )
+    if not np.isfinite(scores).all():
+        raise RefusedError("nan", "The model gives NaN or infinity for plain pictures.")
+
+
+def _latency_s(predictor: BundlePredictor) -> float:
+    """Return the median CPU seconds for one golden picture, from its bytes to its labels.
+
+    CPU time and not the clock's: it stays the same while a busy service shares the machine.
+    """
+    from clearsight.core.bundle import GOLDEN_SCORES
+
+    bundle = predictor.bundle
+    names = json.loads(bundle.read(GOLDEN_SCORES))["images"]
+    pictures = [bundle.read(name) for name in names]
+    seconds: list[float] = []
+    for run in range(WARM_RUNS + RUNS):
+        started = time.process_time()
+        with refusing("nan"):
+            predictor.recognize(pictures[run % len(pictures)])
+        if run >= WARM_RUNS:
+            seconds.append(time.process_time() - started)
+        if sum(seconds) > TIMED_S:
+            break
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()
