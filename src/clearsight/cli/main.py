@@ -33,6 +33,7 @@ VERBS = {
     "predict": "Recognize files and folders into a table.",
     "serve": "Serve recognizers over HTTP, with a page to try them.",
     "bench-serve": "Put a service under load and measure it.",
+    "registry": "Versions of models: add, promote, roll back, canary, shadow, backup.",
     "keys": "Make, list, rotate and revoke the keys of the service.",
     "doctor": "Say what is installed, usable and missing, and how to get it.",
     "demo": "The whole road on real pictures: check, train, evaluate, serve.",

@@ -26,7 +26,7 @@ def store_folder(option: Path | None = None) -> Path:
     Raises:
         StorageError: it is no folder, cannot be made, holds other things, or others may write it.
     """
-    folder = (option or _default()).expanduser().absolute()
+    folder = (option or default_folder()).expanduser().absolute()
     with storage_errors(folder):
         if folder.exists() and not folder.is_dir():
             raise StorageError(f"{folder} is a file. Give a folder for the store with --store DIR.")
@@ -48,11 +48,12 @@ def bundles_root(folder: Path) -> str:
     return os.environ.get(BUNDLES_VARIABLE) or str(folder / BUNDLES_FOLDER)
 
 
-def _default() -> Path:
+def default_folder() -> Path:
+    """Return the folder that is taken where `--store` says nothing; it may not exist."""
     if told := os.environ.get(FOLDER_VARIABLE):
         return Path(told)
     home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(home) / "clearsight"
+    return Path(home).expanduser() / "clearsight"
 
 
 def _close_to_others(folder: Path) -> None:
