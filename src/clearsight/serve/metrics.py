@@ -96,6 +96,9 @@ class Metrics:
             "clearsight_in_flight", "Requests being answered", registry=self._registry
         )
         self.refusals = self._counter("refusals", "Requests not answered, by reason", "reason")
+        self.corrections = self._counter(
+            "corrections", "Corrections by whether the answer was right", "model", "right"
+        )
         self.cancelled = self._counter("cancelled", "Pictures given up while they waited")
         self.loads = self._counter("model_loads", "Times a model was loaded", "model")
         self.unloads = self._counter(
@@ -143,6 +146,15 @@ class Metrics:
         """Count one refusal, by the problem's slug."""
         slug = reason if isinstance(reason, str) else status_of(reason).slug
         self.refusals.labels(slug).inc()
+
+    def refusal_counts(self) -> dict[str, int]:
+        """Return how many requests were refused, by reason."""
+        return {
+            sample.labels["reason"]: int(sample.value)
+            for family in self.refusals.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
 
     def add_source(self, source: Source) -> None:
         """Add metrics that are worked out when they are read."""

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
@@ -49,23 +50,24 @@ class Monitor:
         self._lock = threading.Lock()
         self._classes: list[int] = []
         self._scores: list[float] = []
-        self._embeddings: list[Any] = []
+        self._projected: list[NDArray[np.float32]] = []
         self.windows = self.alarms = 0
         self.history: deque[tuple[float, Verdict]] = deque(maxlen=HISTORY)
 
     def add(self, seen: Observation) -> None:
         """Take one answered picture; a full window is handed on."""
         assert seen.prediction is not None
+        projected = self._project(seen.embedding)
         with self._lock:
             self._classes.append(self._index.get(seen.prediction.label, 0))
             self._scores.append(seen.prediction.score)
-            if seen.embedding is not None:
-                self._embeddings.append(seen.embedding)
+            if projected is not None:
+                self._projected.append(projected)
             if len(self._classes) < self._window:
                 return
-            classes, scores, embeddings = self._classes, self._scores, self._embeddings
-            self._classes, self._scores, self._embeddings = [], [], []
-        self._submit(lambda: self._judge(classes, scores, embeddings))
+            classes, scores, rows = self._classes, self._scores, self._projected
+            self._classes, self._scores, self._projected = [], [], []
+        self._submit(lambda: self._judge(classes, scores, rows))
 
     def report(self) -> dict[str, Any]:
         """Return where it stands, in JSON's types."""
@@ -86,14 +88,18 @@ class Monitor:
             found["drifted"] = verdict.drifted
         return found
 
-    def _judge(self, classes: list[int], scores: list[float], embeddings: list[Any]) -> None:
+    def _project(self, embedding: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """Return it in the fixed directions at once: what is kept does not grow with its length."""
         features = self._reference.features
-        projected = None
+        if features is None or embedding is None or embedding.size != features.dimension:
+            return None
+        return project(embedding.reshape(1, -1))[0]
+
+    def _judge(
+        self, classes: list[int], scores: list[float], rows: list[NDArray[np.float32]]
+    ) -> None:
         # all or none: an average over some of the pictures would be one of another selection
-        if features is not None and len(embeddings) == len(classes):
-            rows = np.stack([np.ravel(row) for row in embeddings])
-            if rows.shape[1] == features.dimension:
-                projected = project(rows.astype(np.float32)).astype(np.float64)
+        projected = np.stack(rows).astype(np.float64) if len(rows) == len(classes) else None
         window = Window(np.array(classes, np.int64), np.array(scores, np.float64), projected)
         verdict = judge(self._reference, window, seed=self.windows)
         with self._lock:

@@ -1,0 +1,187 @@
+"""What an operator can ask a running service: live figures, drift, and where corrections go."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+from pathlib import Path
+from typing import Any
+
+from clearsight.core.errors import nearest
+from clearsight.core.reference import Reference
+from clearsight.data.decode import Limits
+from clearsight.serve.errors import (
+    FormatRefusedError,
+    ImpossibleRequestError,
+    MalformedRequestError,
+)
+from clearsight.serve.http_messages import Request, Response, Route, json_response
+from clearsight.serve.log import LOG
+from clearsight.serve.models import Model
+from clearsight.serve.operations.feedback import Correction, Feedback, RecentAnswers
+from clearsight.serve.operations.monitors import WINDOW, Monitors
+from clearsight.serve.operations.requests import Requests, Sink, log_line
+from clearsight.serve.operations.stats import service_metrics, stats
+from clearsight.serve.operations.tracing import Tracer
+from clearsight.serve.service import Service
+
+FIELDS = ("label", "request", "image")
+
+
+class Operations:
+    """Watches one service, and answers what its operators ask.
+
+    Args:
+        service: what is watched.
+        store: its store folder; None takes no corrections.
+        tracer: makes traces; None makes none.
+        features: compare embeddings too, which costs memory for a second compiled model.
+        window: pictures that are judged together for drift.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        store: Path | None = None,
+        tracer: Tracer | None = None,
+        features: bool = False,
+        window: int = WINDOW,
+    ) -> None:
+        self._service, self._tracer = service, tracer
+        sinks: list[Sink] = [log_line] if LOG.wants("info") else []
+        if tracer is not None:
+            sinks.append(tracer.record)
+        self.requests = Requests(sinks)
+        self.monitors = Monitors(self._reference, window)
+        service.observe(self.monitors.observe, embeddings=features)
+        if sinks:
+            service.observe(self.requests.observe)
+        self.feedback: Feedback | None = None
+        self._recent = RecentAnswers()
+        if store is not None:
+            limits = Limits(service.limits.body_bytes, service.limits.pixels)
+            self.feedback = Feedback(store, limits=limits)
+            service.observe(self._recent.observe)
+        service.metrics.add_source(lambda: service_metrics(service, self.requests))
+        service.metrics.add_source(self.monitors.metrics)
+
+    def routes(self) -> list[Route]:
+        """Return the addresses of this service's operation; feedback only with a store."""
+        routes = [
+            Route("GET", "/v1/stats", self.stats, "metrics"),
+            Route("GET", "/v1/models/{name}/drift", self.drift, "metrics"),
+        ]
+        if self.feedback is not None:
+            routes.append(Route("POST", "/v1/feedback", self.correct, "recognize"))
+        return routes
+
+    def close(self) -> None:
+        """Write and send what is left."""
+        self.requests.close()
+        self.monitors.close()
+        if self._tracer is not None:
+            self._tracer.close()
+        LOG.flush()
+
+    async def stats(self, request: Request) -> Response:
+        """Answer GET /v1/stats: counts that only grow, for the page."""
+        request.options()
+        return json_response(stats(self._service, request.caller))
+
+    async def drift(self, request: Request) -> Response:
+        """Answer GET /v1/models/{name}/drift: how far live answers lie from the reference."""
+        options = request.options("version")
+        name = request.path_values["name"]
+        model = self._service.models.resolve(
+            name, options.get("version") or "production", request.caller
+        )
+        return json_response(self.monitors.report(model.name, model.version))
+
+    async def correct(self, request: Request) -> Response:
+        """Answer POST /v1/feedback: keep what a picture really shows."""
+        request.options()
+        assert self.feedback is not None
+        values = _values(await _json_body(request))
+        caller = request.caller
+        answer = self._recent.find(values["request"], caller.id)
+        correction = await asyncio.to_thread(
+            self.feedback.add,
+            values["label"],
+            values["image"],
+            values["request"],
+            answer,
+            caller.id,
+            caller.tenant,
+        )
+        self._count(correction)
+        return json_response(
+            {
+                "id": correction.id,
+                "model": correction.model,
+                "version": correction.version,
+                "predicted": correction.predicted,
+                "label": correction.label,
+                "picture": bool(correction.picture),
+            }
+        )
+
+    def _count(self, correction: Correction) -> None:
+        right = "unknown"
+        if correction.predicted:
+            right = "yes" if correction.predicted == correction.label else "no"
+        self._service.metrics.corrections.labels(correction.model or "unknown", right).inc()
+
+    def _reference(self, name: str, version: str) -> tuple[Reference | None, tuple[str, ...]]:
+        models = [m for m in self._service.models.every() if (m.name, m.version) == (name, version)]
+        manifest = manifest_of(models[0]) if models else None
+        if manifest is None:
+            return None, ()
+        return manifest.reference, tuple(manifest.classes)
+
+
+def manifest_of(model: Model) -> Any:
+    """Return the manifest of a version's Bundle, None for a predictor without one."""
+    if model.source is not None:
+        return model.bundle().manifest
+    return getattr(model.predictor, "manifest", None)
+
+
+async def _json_body(request: Request) -> Any:
+    kind = request.header(b"content-type").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise FormatRefusedError("A correction is sent as Content-Type: application/json.")
+    body = await request.body()
+    try:
+        return await asyncio.to_thread(json.loads, body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequestError("The body is not valid JSON.") from error
+
+
+def _values(value: Any) -> dict[str, Any]:
+    expected = 'Send {"label": "...", "request": "<id of the answer>", "image": "<base64>"}.'
+    if not isinstance(value, dict):
+        raise MalformedRequestError(f"The JSON body must be an object. {expected}")
+    if unknown := sorted(set(value) - set(FIELDS)):
+        raise MalformedRequestError(
+            f"Unknown JSON field {unknown[0][:80]!r}.{nearest(unknown[0][:80], FIELDS)}"
+        )
+    if not all(isinstance(item, str) for item in value.values()):
+        raise MalformedRequestError(f"Every field is a text. {expected}")
+    if "label" not in value:
+        raise MalformedRequestError(f"The field 'label' is missing. {expected}")
+    if not {"request", "image"} & set(value):
+        raise ImpossibleRequestError(f"Name the request, or send the picture. {expected}")
+    return {
+        "label": value["label"],
+        "request": value.get("request", "")[:64],
+        "image": _unbase64(value["image"]) if "image" in value else None,
+    }
+
+
+def _unbase64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.encode("ascii"), validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise MalformedRequestError("'image' is not valid base64 (RFC 4648).") from error
