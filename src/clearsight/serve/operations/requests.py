@@ -65,14 +65,20 @@ class Requests:
     """
 
     def __init__(self, sinks: Sequence[Sink] = ()) -> None:
-        self.sinks = list(sinks)
+        self.sinks: list[Sink] = []
         self.dropped = 0
         self._lock = threading.Lock()
         self._pending: OrderedDict[str, list[Seen]] = OrderedDict()
         self._answered: deque[tuple[float, Answered]] = deque()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        if self.sinks:
+        for sink in sinks:
+            self.add(sink)
+
+    def add(self, sink: Sink) -> None:
+        """Tell this sink too, of every request from now on."""
+        self.sinks.append(sink)
+        if self._thread is None:
             self._thread = threading.Thread(
                 target=self._work, name="clearsight-requests", daemon=True
             )

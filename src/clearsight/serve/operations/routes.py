@@ -22,7 +22,7 @@ from clearsight.serve.log import LOG
 from clearsight.serve.models import Model
 from clearsight.serve.operations.feedback import Correction, Feedback, RecentAnswers
 from clearsight.serve.operations.monitors import WINDOW, Monitors
-from clearsight.serve.operations.requests import Requests, Sink, log_line
+from clearsight.serve.operations.requests import log_line
 from clearsight.serve.operations.stats import service_metrics, stats
 from clearsight.serve.operations.tracing import Tracer
 from clearsight.serve.service import Service
@@ -50,21 +50,21 @@ class Operations:
         window: int = WINDOW,
     ) -> None:
         self._service, self._tracer = service, tracer
-        sinks: list[Sink] = [log_line] if LOG.wants("info") else []
+        if LOG.wants("info"):
+            service.requests.add(log_line)
         if tracer is not None:
-            sinks.append(tracer.record)
-        self.requests = Requests(sinks)
+            service.requests.add(tracer.record)
         self.monitors = Monitors(self._reference, window)
         service.observe(self.monitors.observe, embeddings=features)
-        if sinks:
-            service.observe(self.requests.observe)
+        if service.requests.sinks:
+            service.observe(service.requests.observe)
         self.feedback: Feedback | None = None
         self._recent = RecentAnswers()
         if store is not None:
             limits = Limits(service.limits.body_bytes, service.limits.pixels)
             self.feedback = Feedback(store, limits=limits)
             service.observe(self._recent.observe)
-        service.metrics.add_source(lambda: service_metrics(service, self.requests))
+        service.metrics.add_source(lambda: service_metrics(service))
         service.metrics.add_source(self.monitors.metrics)
 
     def routes(self) -> list[Route]:
@@ -79,7 +79,7 @@ class Operations:
 
     def close(self) -> None:
         """Write and send what is left."""
-        self.requests.close()
+        self._service.requests.close()
         self.monitors.close()
         if self._tracer is not None:
             self._tracer.close()

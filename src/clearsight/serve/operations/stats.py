@@ -16,7 +16,6 @@ from clearsight.serve.catalogue import Entry
 from clearsight.serve.log import LOG
 from clearsight.serve.metrics import SECONDS, Key, Outcome
 from clearsight.serve.models import Model
-from clearsight.serve.operations.requests import Requests
 from clearsight.serve.service import Service
 
 MOST_VERSIONS = 20
@@ -43,7 +42,7 @@ def stats(service: Service, caller: Caller) -> dict[str, Any]:
     }
 
 
-def service_metrics(service: Service, requests: Requests) -> Iterable[Metric]:
+def service_metrics(service: Service) -> Iterable[Metric]:
     """Give queue depth, memory and roles as they are now; a `Source` of the metrics."""
     depth = GaugeMetricFamily("clearsight_queue_depth", "Pictures waiting", labels=["priority"])
     for lane in (*PRIORITIES, "shadow"):
@@ -73,7 +72,7 @@ def service_metrics(service: Service, requests: Requests) -> Iterable[Metric]:
     dropped = CounterMetricFamily(
         "clearsight_log_dropped", "Log lines and traces that did not fit, or had no reader"
     )
-    dropped.add_metric([], LOG.dropped + requests.dropped)
+    dropped.add_metric([], LOG.dropped + service.requests.dropped)
     yield dropped
 
 
