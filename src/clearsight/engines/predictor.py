@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clearsight.core.bundle import Bundle, Manifest
 from clearsight.core.calibration import probabilities
@@ -28,13 +29,14 @@ class BundlePredictor:
     Args:
         bundle: the verified Bundle.
         session: its model, ready to run.
+        variant: key of the variant that `session` runs; "" for the model of full precision.
 
     Raises:
         BundleError: the model lacks an output that the manifest names.
     """
 
-    def __init__(self, bundle: Bundle, session: Session) -> None:
-        self.bundle, self.session = bundle, session
+    def __init__(self, bundle: Bundle, session: Session, variant: str = "") -> None:
+        self.bundle, self.session, self.variant = bundle, session, variant
         for name in {"logits", *bundle.manifest.outputs}:
             if name not in session.outputs:
                 raise BundleError(f"{bundle.path}: the model has no output {name!r}.")
@@ -109,6 +111,17 @@ class BundlePredictor:
         """Return calibrated probabilities (n, classes) float32 of prepared pictures."""
         manifest = self.manifest
         return probabilities(self.logits(images_nhwc), manifest.temperature, manifest.task)
+
+    def probabilities_and_embeddings(
+        self, images_nhwc: ImagesNHWC
+    ) -> tuple[Scores, NDArray[np.float32] | None]:
+        """Return `probabilities` and the model's feature vectors (n, d), None where it has none."""
+        manifest = self.manifest
+        if "embedding" not in manifest.outputs:
+            return self.probabilities(images_nhwc), None
+        found = self.outputs(images_nhwc, ("logits", "embedding"))
+        scores = probabilities(found["logits"], manifest.temperature, manifest.task)
+        return scores, found["embedding"].reshape(len(images_nhwc), -1)
 
     def recognize(self, encoded: bytes, top: int = 5) -> Prediction:
         """Decode, prepare and recognize one encoded picture.

@@ -13,28 +13,30 @@ from clearsight.core.errors import ClearsightError, ImageError
 from clearsight.serve import log
 from clearsight.serve.errors import ClientLeftError
 from clearsight.serve.http_messages import (
-    JSON,
     PROBLEM,
     Buffers,
     Handler,
     Receive,
     Request,
     Response,
+    Route,
     Scope,
     Send,
     json_response,
     plain_problem,
-    problem_response,
 )
 from clearsight.serve.metrics import CONTENT_TYPE
 from clearsight.serve.openapi import openapi
-from clearsight.serve.protocols import PROTOCOLS
+from clearsight.serve.operations.requests import Answered
+from clearsight.serve.protocols import PROTOCOLS, http_protocols
+from clearsight.serve.routing import Router
 from clearsight.serve.service import Service
 from clearsight.serve.status import Status
 
 NOT_FOUND = Status(404, "not-found", "There is nothing at this address")
 NOT_ALLOWED = Status(405, "method-not-allowed", "This address does not take this method")
 CLIENT_LEFT = 499
+OTHER = "other"
 
 PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -61,21 +63,27 @@ def build_app(service: Service, protocols: list[str] | None = None) -> Asgi:
 
     Args:
         service: what answers.
-        protocols: keys of `PROTOCOLS`; all of them where None.
+        protocols: keys of `PROTOCOLS`; all that speak HTTP where None.
 
     Returns:
         A callable for any ASGI server; uvicorn in `run.serve`.
     """
-    routes = _operations(service) | _page()
-    for key in PROTOCOLS.keys() if protocols is None else protocols:
-        routes |= PROTOCOLS.load(key)(service).routes()
-    return app_of(service, routes)
+    return app_of(service, every_route(service, protocols))
 
 
-def app_of(service: Service, routes: dict[str, dict[str, Handler]]) -> Asgi:
-    """Return the ASGI application of given routes; every error becomes problem+json."""
-    metrics = service.metrics
+def every_route(service: Service, protocols: list[str] | None = None) -> list[Route]:
+    """Return every route of the application: health, metrics, the page, and the protocols'."""
+    routes = _operations(service) + _page()
+    for key in http_protocols() if protocols is None else protocols:
+        routes += PROTOCOLS.load(key)(service).routes()
+    return routes
+
+
+def app_of(service: Service, routes: list[Route]) -> Asgi:
+    """Return the ASGI application of given routes."""
+    metrics, requests = service.metrics, service.requests
     buffers = Buffers(service.limits.buffered_bytes)
+    router = Router(routes)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -85,32 +93,36 @@ def app_of(service: Service, routes: dict[str, dict[str, Handler]]) -> Asgi:
             return
         started = time.monotonic()
         request = Request(scope, receive, service.limits, buffers)
+        methods, request.path_values = router.find(request.path)
         metrics.in_flight.inc()
         try:
-            response = await _answer(routes, request)
+            response = await _answer(service, methods, request)
             if response.status != CLIENT_LEFT:
                 await request.swallow()
                 await response.send(request, send, close=not service.ready)
         finally:
             request.release()
             metrics.in_flight.dec()
-        route = request.path if request.path in routes else "other"
-        metrics.requests.labels(route, str(response.status)).inc()
-        if request.method == "POST":
-            metrics.request_seconds.observe(time.monotonic() - started)
+        pattern = next(iter(methods.values())).path if methods else OTHER
+        seconds = time.monotonic() - started
+        metrics.answered(pattern, response.status, seconds)
+        if requests.sinks:
+            requests.answered(_answered(request, pattern, response.status, seconds))
 
     return app
 
 
-async def _answer(routes: dict[str, dict[str, Handler]], request: Request) -> Response:
+async def _answer(service: Service, methods: dict[str, Route], request: Request) -> Response:
     try:
-        methods = routes.get(request.path)
-        if methods is None:
+        if not methods:
             detail = "Look at / for the page and at /openapi.json for what is here."
             return _plain(request, NOT_FOUND, detail)
-        handler = methods.get("GET" if request.method == "HEAD" else request.method)
-        if handler is not None:
-            return await handler(request)
+        route = methods.get("GET" if request.method == "HEAD" else request.method)
+        if route is not None:
+            if route.scope != "public":
+                request.caller = service.access.caller(request.token(), request.address)
+                request.caller.require(route.scope)
+            return await route.handler(request)
         allow = ", ".join(sorted({*methods, "OPTIONS", *(["HEAD"] if "GET" in methods else [])}))
         if request.method == "OPTIONS":
             response = Response(204)
@@ -121,10 +133,33 @@ async def _answer(routes: dict[str, dict[str, Handler]], request: Request) -> Re
     except ClientLeftError:
         return Response(CLIENT_LEFT)
     except (ClearsightError, ImageError) as error:
-        return problem_response(request.id, error)
+        return _refusal(service, methods, request, error)
     except Exception as error:  # noqa: BLE001 - the last line: the client gets a 500, the log the cause
         log.failure("request failed", error, request=request.id)
-        return problem_response(request.id, error)
+        return _refusal(service, methods, request, error)
+
+
+def _refusal(
+    service: Service, methods: dict[str, Route], request: Request, error: Exception
+) -> Response:
+    """Answer an error the way its route's protocol does."""
+    service.metrics.refused(error)
+    route = next(iter(methods.values()))
+    return route.refuse(request.id, error)
+
+
+def _answered(request: Request, pattern: str, status: int, seconds: float) -> Answered:
+    return Answered(
+        request.id,
+        request.method,
+        pattern,
+        status,
+        time.time() - seconds,
+        seconds,
+        request.caller.id,
+        request.header(b"traceparent"),
+        request.header(b"tracestate"),
+    )
 
 
 def _plain(request: Request, status: Status, detail: str) -> Response:
@@ -132,9 +167,7 @@ def _plain(request: Request, status: Status, detail: str) -> Response:
     return json_response(body, status.http, PROBLEM)
 
 
-def _operations(service: Service) -> dict[str, dict[str, Handler]]:
-    document = json_response(openapi(service)).body
-
+def _operations(service: Service) -> list[Route]:
     async def livez(request: Request) -> Response:
         request.options()
         return json_response({"status": "live"})
@@ -151,17 +184,17 @@ def _operations(service: Service) -> dict[str, dict[str, Handler]]:
 
     async def openapi_json(request: Request) -> Response:
         request.options()
-        return Response(200, document, JSON)
+        return json_response(openapi(service))
 
-    return {
-        "/livez": {"GET": livez},
-        "/readyz": {"GET": readyz},
-        "/metrics": {"GET": metrics},
-        "/openapi.json": {"GET": openapi_json},
-    }
+    return [
+        Route("GET", "/livez", livez, "public"),
+        Route("GET", "/readyz", readyz, "public"),
+        Route("GET", "/metrics", metrics, "metrics"),
+        Route("GET", "/openapi.json", openapi_json, "public"),
+    ]
 
 
-def _page() -> dict[str, dict[str, Handler]]:
+def _page() -> list[Route]:
     folder = resources.files("clearsight.serve") / "page"
 
     def file_handler(name: str, content_type: str) -> Handler:
@@ -172,7 +205,7 @@ def _page() -> dict[str, dict[str, Handler]]:
 
         return page_file
 
-    return {path: {"GET": file_handler(*file)} for path, file in PAGE.items()}
+    return [Route("GET", path, file_handler(*file), "public") for path, file in PAGE.items()]
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -83,13 +83,11 @@ class Folders:
         paths: the folders; each is served under its own name.
 
     Raises:
-        StartError: no folder, or two that would have the same name.
+        StartError: two that would have the same name.
         BundleError: a folder that is no Bundle.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        if not paths:
-            raise StartError("There is no model to serve. Give at least one RUN or Bundle folder.")
         self._entries: dict[str, Entry] = {}
         for path in paths:
             name = model_name(path)
@@ -138,3 +136,34 @@ def check_name(name: str) -> None:
             f"A model cannot be called {name!r}: 1 to 64 of a-z, 0-9, '_', '.', '-', "
             "starting with a letter or digit."
         )
+
+
+class Together:
+    """Several catalogues as one; the first that knows a name answers for it.
+
+    Args:
+        catalogues: at least one.
+    """
+
+    def __init__(self, catalogues: Sequence[Catalogue]) -> None:
+        self._catalogues = list(catalogues)
+        self._owner: dict[str, Catalogue] = {}
+
+    def revision(self) -> int:
+        """Return a number that changes with any of them."""
+        return hash(tuple(catalogue.revision() for catalogue in self._catalogues))
+
+    def entries(self) -> dict[str, Entry]:
+        """Return every model by name."""
+        entries: dict[str, Entry] = {}
+        owner: dict[str, Catalogue] = {}
+        for catalogue in self._catalogues:
+            for name, entry in catalogue.entries().items():
+                entries.setdefault(name, entry)
+                owner.setdefault(name, catalogue)
+        self._owner = owner
+        return entries
+
+    def folder(self, version: Version) -> Path:
+        """Return a version's Bundle folder, from the catalogue that has it."""
+        return self._owner[version.name].folder(version)

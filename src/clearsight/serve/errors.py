@@ -10,6 +10,7 @@
         ├── ForbiddenError           its key may not do this
         ├── QuotaError               its key has used up what it may use
         ├── UnknownModelError        it names a model that is not served
+        ├── UnknownVersionError      it names a version that the model does not have
         ├── BodyTooLargeError        it is larger than the limit
         ├── BodyTooSlowError         its body did not arrive in time
         ├── OverloadedError          the queue is full, or it would wait past its deadline
@@ -78,6 +79,20 @@ class UnknownModelError(RequestError):
 
     def __init__(self, name: str, served: Iterable[str]) -> None:
         super().__init__(f"No model {name[:80]!r} is served here.{nearest(name[:80], served)}")
+
+
+class UnknownVersionError(RequestError):
+    """The request names a version that the model does not have.
+
+    Args:
+        name: the model.
+        version: what was asked for.
+        known: every version there is.
+    """
+
+    def __init__(self, name: str, version: str, known: Iterable[str]) -> None:
+        hint = nearest(version[:80], known)
+        super().__init__(f"The model {name!r} has no version {version[:80]!r}.{hint}")
 
 
 class BodyTooLargeError(RequestError):

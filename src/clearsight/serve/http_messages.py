@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from clearsight.core.errors import nearest
+from clearsight.serve.access.caller import NOBODY, ROUTE_SCOPES, Caller, RouteScope
 from clearsight.serve.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -21,7 +22,7 @@ from clearsight.serve.errors import (
     MalformedRequestError,
     OverloadedError,
 )
-from clearsight.serve.service import ServiceLimits
+from clearsight.serve.limits import ServiceLimits
 from clearsight.serve.status import Status, detail_of, retry_after_s, status_of
 
 Scope = MutableMapping[str, Any]
@@ -59,18 +60,24 @@ class Request:
 
     Attributes:
         id: the client's X-Request-Id where it is a plain word, else a new one.
+        address: where it comes from.
+        path_values: what stands in the address where its route has "{name}".
+        caller: whose key it carries; set before a handler sees the request.
     """
 
     __slots__ = (
         "_buffers",
         "_held",
         "_receive",
+        "address",
+        "caller",
         "finished",
         "headers",
         "id",
         "limits",
         "method",
         "path",
+        "path_values",
         "query",
     )
 
@@ -81,6 +88,9 @@ class Request:
         self.path: str = scope["path"]
         self.query: bytes = scope.get("query_string", b"")
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.address: str = (scope.get("client") or ("",))[0]
+        self.path_values: dict[str, str] = {}
+        self.caller: Caller = NOBODY
         self.limits = limits
         self.finished = False
         self._receive = receive
@@ -91,6 +101,13 @@ class Request:
     def header(self, name: bytes) -> str:
         """Return a header's value, empty where it is absent."""
         return self.headers.get(name, b"").decode("latin-1")
+
+    def token(self) -> str | None:
+        """Return the key it carries, None without one."""
+        kind, _, token = self.header(b"authorization").partition(" ")
+        if kind.lower() == "bearer" and token:
+            return token.strip()
+        return self.header(b"x-api-key") or None
 
     def options(self, *allowed: str) -> dict[str, str]:
         """Return the query's options.
@@ -249,3 +266,29 @@ def problem_response(request_id: str, error: BaseException) -> Response:
     if seconds is not None:
         response.headers.append((b"retry-after", str(max(1, math.ceil(seconds))).encode("ascii")))
     return response
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address of the service.
+
+    Args:
+        method: "GET", which answers HEAD too, or "POST", "DELETE".
+        path: the address; a part such as "{model}" stands for any text without a slash.
+        handler: answers it.
+        scope: what a caller needs; "public" for nothing.
+        refuse: makes the answer of an error, from the request's id and the error.
+
+    Raises:
+        ValueError: a scope that no key can have.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: RouteScope
+    refuse: Callable[[str, BaseException], Response] = problem_response
+
+    def __post_init__(self) -> None:
+        if self.scope not in ROUTE_SCOPES:
+            raise ValueError(f"{self.path}: no scope {self.scope!r}; {', '.join(ROUTE_SCOPES)}.")

@@ -10,16 +10,18 @@ import gc
 import json
 import signal
 import socket
+import ssl
 import threading
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from clearsight.serve.http_messages import PROBLEM, plain_problem
-from clearsight.serve.service import Service, ServiceLimits
+from clearsight.serve.limits import ServiceLimits
+from clearsight.serve.service import Service
 from clearsight.serve.status import Status
 
 HEAD_BYTES = 64 * 1024
@@ -28,6 +30,7 @@ TOO_SLOW = Status(408, "head-too-slow", "Request Timeout")
 TOO_LARGE = Status(431, "head-too-large", "Request Header Fields Too Large")
 LAST_REQUEST_S = 0.2  # an open connection without a request is kept so long when stopping
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+Stop = Callable[[float], Awaitable[Any]]
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -118,9 +121,19 @@ class HttpServer(uvicorn.Server):
         app: from `app.build_app`.
         service: its service; told to be not ready as soon as a stop is asked for.
         on_ready: called once when requests are taken.
+        tls: encrypts every connection; None for plain HTTP.
+        beside: starts what listens beside HTTP, on the same event loop; returns how to stop it,
+            given the seconds it may take.
     """
 
-    def __init__(self, app: Any, service: Service, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: Any,
+        service: Service,
+        on_ready: Callable[[], None],
+        tls: ssl.SSLContext | None = None,
+        beside: Callable[[], Awaitable[Stop]] | None = None,
+    ) -> None:
         limits = service.limits
         super().__init__(
             uvicorn.Config(
@@ -138,14 +151,27 @@ class HttpServer(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, int(limits.drain_s)),
             )
         )
-        self.service, self._on_ready = service, on_ready
+        self.service, self._on_ready, self._tls = service, on_ready, tls
+        self._beside = beside
+        self._stop_beside: Stop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
+        self.config.ssl = self._tls
         await super().startup(sockets)
+        if self._beside is not None:
+            self._stop_beside = await self._beside()
         gc.collect()
         gc.freeze()  # what is loaded stays: no collection walks over it again
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is in flight, over HTTP and beside it."""
+        seconds = self.service.limits.drain_s
+        beside = asyncio.ensure_future(self._stop_beside(seconds)) if self._stop_beside else None
+        await super().shutdown(sockets)
+        if beside is not None:
+            await beside
 
     def stop(self) -> None:
         """Ask for a graceful stop from the event loop; a second call ends at once."""

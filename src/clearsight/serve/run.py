@@ -1,152 +1,146 @@
-"""`clearsight serve`: open Bundles, listen, answer until told to stop."""
+"""`clearsight serve`: open models, listen, answer until told to stop."""
 
 from __future__ import annotations
 
-import errno
-import re
 import socket
+import ssl
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from clearsight.core.progress import Progress, Silent
-from clearsight.engines.golden import verify_golden
-from clearsight.engines.open import open_predictor
-from clearsight.engines.session import cores
+from clearsight.engines.compiled import cache_folder, remember_compiled
+from clearsight.serve.access.tls import Tls
 from clearsight.serve.app import build_app
-from clearsight.serve.errors import StartError
-from clearsight.serve.http_server import HttpServer
-from clearsight.serve.service import Model, Service, ServiceLimits
+from clearsight.serve.catalogue import Catalogue, Folders, Together
+from clearsight.serve.http_server import HttpServer, Stop
+from clearsight.serve.limits import ServiceLimits
+from clearsight.serve.listening import listen, shown
+from clearsight.serve.service import Service
+from clearsight.serve.state import State, find_state, needs_keys
 
-PORTS_TRIED = 50
-BACKLOG = 2048
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a service listens.
+
+    Args:
+        host: address to listen on; anything but loopback opens the service to others.
+        port: TCP port for HTTP; 0 picks a free one.
+        grpc_port: TCP port for gRPC; 0 picks a free one, None opens none.
+        tls: certificate and key; None serves without encryption.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    grpc_port: int | None = None
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a started service says of itself.
+
+    Args:
+        url: where its page and its HTTP protocols are.
+        grpc: "host:port" of gRPC; None without.
+        models: names of what is served.
+        keys: a key is needed.
+    """
+
+    url: str
+    grpc: str | None
+    models: list[str]
+    keys: bool
 
 
 def serve(
     models: Sequence[Path],
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    door: Door | None = None,
     limits: ServiceLimits | None = None,
     engine: str | None = None,
+    store: Path | None = None,
     progress: Progress | None = None,
-    on_ready: Callable[[str], None] | None = None,
+    on_ready: Callable[[Serving], None] | None = None,
 ) -> None:
-    """Serve Bundles over HTTP until SIGTERM or SIGINT, then finish what is in flight and return.
+    """Serve models until SIGTERM or SIGINT, then finish what is in flight and return.
 
     Args:
-        models: RUN or Bundle folders; each is served under its folder's name.
-        host: address to listen on; anything but loopback opens the service to others.
-        port: TCP port; 0 picks a free one.
-        limits: workers, queue, deadline and sizes; see `ServiceLimits`.
-        engine: key of an engine; the fastest that is installed where None.
+        models: RUN or Bundle folders; each is served under its folder's name. Beside them, or
+            alone, what the store's registry holds is served.
+        door: where it listens.
+        limits: workers, queue, deadline, memory and sizes; see `ServiceLimits`.
+        engine: key of an engine; the fastest, measured, where None.
+        store: state folder with keys, registry and feedback; see `store.place.store_folder`.
         progress: told `serving` with the URL when requests are taken.
-        on_ready: called with the URL when requests are taken.
+        on_ready: called when requests are taken.
 
     Raises:
-        StartError: the port is taken or not allowed, or the models cannot be served together.
+        StartError: a port is taken or not allowed, or the models cannot be served together.
         BundleError: a Bundle cannot be trusted or opened.
     """
-    progress = progress or Silent()
-    with listen(host, port) as listener:
-        service = open_service(models, limits, engine)
+    progress, door = progress or Silent(), door or Door()
+    tls = door.tls.context() if door.tls else None
+    with listen(door.host, door.port) as listener:
+        state = find_state(store)
         try:
-            url = f"http://{_shown(host)}:{listener.getsockname()[1]}"
-
-            def ready() -> None:
-                progress.say("serving", url=url, models=list(service.models))
-                if on_ready is not None:
-                    on_ready(url)
-
-            HttpServer(build_app(service), service, ready).run(sockets=[listener])
-            progress.say("stopped", url=url)
+            service = open_service(models, limits, engine, state)
+            try:
+                _run(service, door, tls, listener, progress, on_ready)
+            finally:
+                service.close()
         finally:
-            service.close()
+            if state is not None:
+                state.close()
+
+
+def _run(
+    service: Service,
+    door: Door,
+    tls: ssl.SSLContext | None,
+    listener: socket.socket,
+    progress: Progress,
+    on_ready: Callable[[Serving], None] | None,
+) -> None:
+    scheme = "https" if tls else "http"
+    url = f"{scheme}://{shown(door.host)}:{listener.getsockname()[1]}"
+    grpc_address: list[str] = []
+
+    async def grpc() -> Stop:
+        from clearsight.serve.protocols.oip_grpc import start_grpc
+
+        server = await start_grpc(service, door.host, door.grpc_port or 0, door.tls)
+        grpc_address.append(f"{shown(door.host)}:{server.port}")
+        return server.stop
+
+    def ready() -> None:
+        names = service.models.names()
+        address = grpc_address[0] if grpc_address else None
+        progress.say("serving", url=url, grpc=address, models=names)
+        if on_ready is not None:
+            on_ready(Serving(url, address, names, needs_keys(service.access)))
+
+    beside = None if door.grpc_port is None else grpc
+    HttpServer(build_app(service), service, ready, tls, beside).run(sockets=[listener])
+    progress.say("stopped", url=url)
 
 
 def open_service(
-    models: Sequence[Path], limits: ServiceLimits | None = None, engine: str | None = None
+    models: Sequence[Path],
+    limits: ServiceLimits | None = None,
+    engine: str | None = None,
+    state: State | None = None,
 ) -> Service:
-    """Open and warm Bundles and return the Service that answers for them.
+    """Open and warm models and return the Service that answers for them.
 
     Raises:
-        StartError: two models of one name.
+        StartError: two models of one name, or none.
         BundleError: a Bundle cannot be trusted or opened, or its golden pictures get other scores
             here than in training.
     """
-    limits = limits or ServiceLimits()
-    workers = limits.workers or cores()
-    named = {path: model_name(path) for path in models}
-    if len(set(named.values())) < len(models):
-        twice = next(n for n in named.values() if [*map(model_name, models)].count(n) > 1)
-        raise StartError(
-            f"Two models would be called {twice!r}. Rename one of the folders: a model is "
-            "served under its folder's name."
-        )
-    opened = []
-    for path, name in named.items():
-        predictor = open_predictor(path, engine, threads=max(1, cores() // workers))
-        verify_golden(predictor)
-        opened.append(Model(name, predictor.manifest.id, predictor))
-    return Service(opened, limits)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Take a TCP port, before anything slow is loaded.
-
-    Raises:
-        StartError: the port is taken or not allowed, or the address is not this machine's; the
-            message names a free port.
-    """
-    if not 0 <= port <= 65535:
-        raise StartError(f"A port is 0 to 65535, got {port}. 0 takes any free one.")
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise StartError(f"{host!r} is no address to listen on. Try --host 127.0.0.1.") from error
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        listener.listen(BACKLOG)  # from here on nobody else gets this port
-    except OSError as error:
-        listener.close()
-        raise StartError(_refusal(host, port, family, error)) from error
-    return listener
-
-
-def model_name(path: Path) -> str:
-    """Return the name a RUN or Bundle folder is served under.
-
-    Example:
-        >>> model_name(Path("runs/My Shoes (2)"))
-        'my-shoes-2'
-    """
-    resolved = path.resolve()
-    name = resolved.parent.name if resolved.name == "bundle" else resolved.name
-    plain = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-._")
-    return plain[:64] or "recognizer"
-
-
-def _refusal(host: str, port: int, family: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {port} on {host} is taken by another program. {_free(host, port, family)}"
-    if error.errno == errno.EACCES:
-        return f"Port {port} on {host} is not allowed for this user. {_free(host, 8000, family)}"
-    return f"Cannot listen on {host}:{port}: {error.strerror}. Try --host 127.0.0.1."
-
-
-def _free(host: str, port: int, family: int) -> str:
-    for candidate in [*range(port + 1, min(port + PORTS_TRIED, 65536)), 0]:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            try:
-                probe.bind((host, candidate))
-            except OSError:
-                continue
-            return f"Try --port {probe.getsockname()[1]}, which is free."
-    return "Try --port 0, which takes any free one."
-
-
-def _shown(host: str) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - only shown
-    return f"[{shown}]" if ":" in shown and not shown.startswith("[") else shown
+    remember_compiled(cache_folder())
+    catalogues: list[Catalogue] = [Folders(models)] if models else []
+    if state is not None:
+        catalogues.append(state.registry)
+    access = state.access if state else None
+    return Service(Together(catalogues), limits, access, engine)

@@ -30,6 +30,7 @@ STATUSES: dict[type[Exception], Status] = {
     errors.UnauthorizedError: Status(401, "unauthorized", "A valid key is needed"),
     errors.ForbiddenError: Status(403, "forbidden", "The key may not do this"),
     errors.UnknownModelError: Status(404, "unknown-model", "No such model"),
+    errors.UnknownVersionError: Status(404, "unknown-version", "No such version"),
     errors.BodyTooSlowError: Status(408, "body-too-slow", "The body did not arrive in time"),
     errors.BodyTooLargeError: Status(413, "body-too-large", "The request is too large"),
     errors.FormatRefusedError: Status(415, "format-refused", "This encoding is not read here"),

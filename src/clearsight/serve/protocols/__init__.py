@@ -9,10 +9,18 @@ from clearsight.core.registry import Registry
 
 if TYPE_CHECKING:
     from clearsight.core.nouns import Prediction
-    from clearsight.serve.http_messages import Handler
+    from clearsight.serve.http_messages import Route
     from clearsight.serve.service import Service
 
 PROTOCOLS = Registry("clearsight.serve.protocols", "protocol", extra="all")
+GRPC = "-grpc"
+"""How the keys of protocols end that do not speak plain HTTP."""
+
+
+def http_protocols() -> list[str]:
+    """Return the keys of the protocols that share the HTTP port."""
+    keys = PROTOCOLS.keys()
+    return [key for key in keys if not key.endswith(GRPC)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +45,8 @@ class HttpProtocol(Protocol):
 
     def __init__(self, service: Service) -> None: ...
 
-    def routes(self) -> dict[str, dict[str, Handler]]:
-        """Return a handler by path and method."""
+    def routes(self) -> list[Route]:
+        """Return its routes, each with the scope it needs."""
 
     @staticmethod
     def exchanges(encoded: bytes, top: int, model: str) -> dict[str, Exchange]:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-from typing import Any
+import re
+from dataclasses import replace
+from typing import Any, cast
 
 from clearsight.core.errors import ImageError
 from clearsight.core.nouns import Prediction
-from clearsight.serve.errors import ClientLeftError, ExpiredError, MalformedRequestError
+from clearsight.serve.answers import answers
+from clearsight.serve.calls import Call, Priority
+from clearsight.serve.catalogue import Entry
+from clearsight.serve.errors import MalformedRequestError
 from clearsight.serve.http_messages import (
     PROBLEM,
-    Handler,
     Request,
     Response,
+    Route,
     json_response,
     problem,
 )
+from clearsight.serve.models import Model
 from clearsight.serve.protocols import Exchange
-from clearsight.serve.service import Model, Service
+from clearsight.serve.service import Service
 from clearsight.serve.uploads import read_upload
 
 DEFAULT_TOP = 5
+WHOLE = re.compile(r"-?[0-9]{1,9}")
+SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
 BOUNDARY = "clearsight-4f1c9a"
 
 
@@ -36,12 +43,12 @@ class Rest:
     def __init__(self, service: Service) -> None:
         self.service = service
 
-    def routes(self) -> dict[str, dict[str, Handler]]:
-        """Return a handler by path and method."""
-        return {
-            "/v1/recognize": {"POST": self.recognize},
-            "/v1/models": {"GET": self.models},
-        }
+    def routes(self) -> list[Route]:
+        """Return its routes, each with the scope it needs."""
+        return [
+            Route("POST", "/v1/recognize", self.recognize, "recognize"),
+            Route("GET", "/v1/models", self.models, "recognize"),
+        ]
 
     async def recognize(self, request: Request) -> Response:
         """Answer POST /v1/recognize; see /openapi.json.
@@ -49,11 +56,12 @@ class Rest:
         Several pictures give one result each, in order; when none of them can be used, the
         answer is the first one's problem.
         """
-        options = request.options("top", "model")
-        model = self.service.model(options.get("model"))
-        top = _top(options.get("top"))
+        call = _call(request)
+        self.service.admit(call)
         upload = await read_upload(request)
-        outcomes = await self._outcomes(request, model, upload.pictures, top)
+        ticket = self.service.submit(replace(call, pictures=upload.pictures))
+        outcomes = await answers(ticket, request.left())
+        model = ticket.model
         answer: dict[str, Any] = {"id": request.id, "model": model.name, "version": model.version}
         for outcome in outcomes:
             bad_picture = upload.many and isinstance(outcome, ImageError)
@@ -73,23 +81,21 @@ class Rest:
     async def models(self, request: Request) -> Response:
         """Answer GET /v1/models: what is served, with classes and input size."""
         request.options()
-        return json_response({"models": [_about(model) for model in self.service.models.values()]})
+        entries = self.service.models.entries(request.caller)
+        return json_response({"models": [self._about(entry) for entry in entries]})
 
-    async def _outcomes(
-        self, request: Request, model: Model, pictures: list[bytes], top: int
-    ) -> list[Prediction | BaseException]:
-        futures = [asyncio.wrap_future(f) for f in self.service.submit(model, pictures, top)]
-        left = asyncio.ensure_future(request.left())
-        left.add_done_callback(lambda _: [future.cancel() for future in futures])
-        try:
-            _, late = await asyncio.wait(futures, timeout=self.service.limits.deadline_s)
-            if left.done():
-                raise ClientLeftError("The client closed the connection before the answer.")
-            if late:
-                raise ExpiredError("The deadline passed before there was an answer. Try later.")
-            return [future.exception() or future.result() for future in futures]
-        finally:
-            left.cancel()  # ends the waiting for the client and, by its callback, all that is late
+    def _about(self, entry: Entry) -> dict[str, Any]:
+        versions = self.service.models.versions(entry.name)
+        model = versions[entry.production]
+        size = model.preprocessing
+        return {
+            "name": entry.name,
+            "version": entry.production,
+            "task": model.task,
+            "classes": list(model.classes),
+            "input": {"height": size.height, "width": size.width, "channels": size.channels},
+            "versions": [_state(entry, version) for version in versions.values()],
+        }
 
     @staticmethod
     def exchanges(encoded: bytes, top: int, model: str) -> dict[str, Exchange]:
@@ -124,12 +130,28 @@ class Rest:
         )
 
 
-def _top(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_TOP
-    if not (text.isascii() and text.lstrip("-").isdigit() and len(text) < 10):
-        raise MalformedRequestError(f"'top' must be a whole number, got {text[:40]!r}.")
-    return int(text)
+def _call(request: Request) -> Call:
+    """Return the call that a request's options describe, without its pictures."""
+    told = request.options("top", "model", "version", "priority", "deadline")
+    return Call(
+        [],
+        told.get("model"),
+        told.get("version"),
+        int(_number(told, "top", WHOLE, "a whole number", str(DEFAULT_TOP))),
+        float(_number(told, "deadline", SECONDS, "seconds", "")) if "deadline" in told else None,
+        cast("Priority", told.get("priority", "normal")),
+        request.caller,
+        request.id,
+    )
+
+
+def _number(
+    told: dict[str, str], name: str, pattern: re.Pattern[str], kind: str, default: str
+) -> str:
+    text = told.get(name, default)
+    if not pattern.fullmatch(text):
+        raise MalformedRequestError(f"{name!r} must be {kind}, got {text[:40]!r}.")
+    return text
 
 
 def _result(request: Request, outcome: Prediction | BaseException) -> dict[str, Any]:
@@ -144,12 +166,17 @@ def _result(request: Request, outcome: Prediction | BaseException) -> dict[str, 
     }
 
 
-def _about(model: Model) -> dict[str, Any]:
-    size = model.predictor.preprocessing
+def _state(entry: Entry, model: Model) -> dict[str, Any]:
+    roles = {
+        "production": entry.production == model.version,
+        "canary": entry.canary is not None and entry.canary[0] == model.version,
+        "shadow": entry.shadow == model.version,
+    }
     return {
-        "name": model.name,
         "version": model.version,
-        "task": model.predictor.task,
-        "classes": list(model.predictor.classes),
-        "input": {"height": size.height, "width": size.width, "channels": size.channels},
+        "roles": [role for role, holds in roles.items() if holds],
+        "state": "loaded" if model.loaded else "cold",
+        "engine": model.engine,
+        "variant": model.variant,
+        "memory_mb": round(model.memory_bytes / 1e6, 1),
     }

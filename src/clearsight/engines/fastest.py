@@ -1,0 +1,135 @@
+"""Which engine, which variant and how many pictures at once: measured here, remembered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from clearsight.core.bundle import Bundle
+from clearsight.core.errors import BundleError, MissingExtraError, StorageError
+from clearsight.core.files import read_json, write_json
+from clearsight.core.nouns import ImagesNHWC
+from clearsight.core.variants import allowed_variants
+from clearsight.engines.compiled import compiled_key, remembered_folder
+from clearsight.engines.open import FASTEST, open_predictor
+from clearsight.engines.predictor import BundlePredictor
+
+MEASURED_S = 0.25
+BATCHES = (8, 32)
+PAYS = 1.05  # a larger batch must be this much faster: waiting for it costs every picture latency
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was fastest.
+
+    Args:
+        engine: key of an engine.
+        variant: a variant of the Bundle; "" for the one of full precision.
+        batch: pictures that should run together; 1 unless more are faster by a twentieth.
+        run_s: seconds a picture, on one thread while the other workers are as busy.
+    """
+
+    engine: str
+    variant: str
+    batch: int
+    run_s: float
+
+
+def fastest(
+    bundle: Bundle, workers: int, max_drop: float = 0.0, engine: str | None = None
+) -> Choice:
+    """Measure every engine that is here with every allowed variant, or remember what was measured.
+
+    Args:
+        bundle: a verified Bundle.
+        workers: threads that will call the model at the same time.
+        max_drop: points of accuracy that a variant may have lost on the engine that runs it.
+        engine: the only engine to try; every one that is installed where None.
+
+    Returns:
+        The pair with the most pictures a second.
+
+    Raises:
+        BundleError: no engine here runs the model.
+    """
+    pairs = _pairs(bundle, (engine,) if engine else FASTEST, max_drop)
+    files = sorted(record.sha256 for record in bundle.manifest.files.values())
+    told = [(_told(engine), variant) for engine, variant in pairs]
+    key = compiled_key("choice", workers, *files, *told)
+    folder = remembered_folder()
+    path = folder / f"{key}.json" if folder else None
+    if path is not None:
+        try:
+            return Choice(**read_json(path))
+        except (StorageError, TypeError, OSError, ValueError):
+            pass  # nothing remembered, or nothing readable: measure
+    found = [choice for pair in pairs for choice in _tried(bundle, *pair, workers)]
+    if not found:
+        return _unmeasured(bundle, engine)
+    choice = min(found, key=lambda c: c.run_s)
+    if path is not None:
+        write_json(path, asdict(choice))
+    return choice
+
+
+def _pairs(bundle: Bundle, engines: Sequence[str], max_drop: float) -> list[tuple[str, str]]:
+    """Return every engine with full precision and with each variant it may run."""
+    pairs = [(engine, "") for engine in engines]
+    for key in allowed_variants(bundle.manifest, max_drop):
+        allowed = bundle.manifest.variants[key].allowed_engines(max_drop)
+        pairs += [(engine, key) for engine in engines if engine in allowed]
+    return pairs
+
+
+def _tried(bundle: Bundle, engine: str, variant: str, workers: int) -> list[Choice]:
+    try:
+        predictor = open_predictor(bundle, engine, threads=1, variant=variant or None)
+    except (BundleError, MissingExtraError):
+        return []
+    shape = predictor.preprocessing
+    image = np.zeros((1, shape.height, shape.width, shape.channels), np.uint8)
+    best = Choice(engine, variant, 1, _seconds(predictor, image, workers))
+    for batch in BATCHES:
+        seconds = _seconds(predictor, np.repeat(image, batch, 0), workers)
+        if seconds * PAYS > best.run_s:
+            break
+        best = Choice(engine, variant, batch, seconds)
+    return [best]
+
+
+def _unmeasured(bundle: Bundle, engine: str | None) -> Choice:
+    """Let the engine say itself why it cannot run the model."""
+    return Choice(open_predictor(bundle, engine, threads=1).engine, "", 1, 0.0)
+
+
+def _seconds(predictor: BundlePredictor, images: ImagesNHWC, workers: int) -> float:
+    """Return the seconds that one picture takes a worker while all of them run."""
+    predictor.probabilities(images)  # compiles on first use
+    counts = [0] * workers
+    ends = time.monotonic() + MEASURED_S
+
+    def work(index: int) -> None:
+        while time.monotonic() < ends:
+            predictor.probabilities(images)
+            counts[index] += len(images)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(workers)]
+    started = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return (time.monotonic() - started) * workers / max(1, sum(counts))
+
+
+def _told(engine: str) -> str:
+    try:
+        return f"{engine} {version(engine)}"
+    except PackageNotFoundError:
+        return engine

@@ -1,0 +1,40 @@
+"""Makes a version ready to answer: the fastest allowed engine and variant, checked and warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from clearsight.engines.fastest import fastest
+from clearsight.engines.golden import verify_golden
+from clearsight.engines.open import open_predictor
+from clearsight.engines.session import cores
+from clearsight.serve.loading import Opened
+from clearsight.serve.models import Model
+
+
+def opener(workers: int, engine: str | None, max_drop: float) -> Callable[[Model], Opened]:
+    """Return what opens a service's models.
+
+    Args:
+        workers: threads that will call each model at the same time.
+        engine: the only engine to use; the fastest of those installed where None.
+        max_drop: points of accuracy that a faster variant may have lost.
+    """
+
+    def open_model(model: Model) -> Opened:
+        bundle = model.bundle()
+        choice = fastest(bundle, workers, max_drop, engine)
+        threads = max(1, cores() // workers)
+        predictor = open_predictor(bundle, choice.engine, threads, variant=choice.variant or None)
+        if not model.checked:
+            verify_golden(predictor)
+            model.checked = True
+        shape = predictor.preprocessing
+        blank = np.zeros((1, shape.height, shape.width, shape.channels), np.uint8)
+        for count in {1, choice.batch}:
+            predictor.probabilities(np.repeat(blank, count, 0))
+        return Opened(predictor, choice.engine, choice.variant, choice.batch, choice.run_s)
+
+    return open_model
