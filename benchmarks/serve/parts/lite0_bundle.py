@@ -1,8 +1,9 @@
-"""Write a Bundle around EfficientNet-Lite0 with random weights: as fast as a trained one.
+"""Write a Bundle around a network with random weights: as fast as a trained one.
 
-python benchmarks/serve/parts/lite0_bundle.py OUT
+python benchmarks/serve/parts/lite0_bundle.py OUT [TIMM_NAME]
 """
 
+import hashlib
 import io
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from clearsight.learn.golden import golden_files
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE, CLASSES = 224, 1000
+LITE0 = "tf_efficientnet_lite0"
 
 
 class FromPixels(torch.nn.Module):
@@ -32,9 +34,9 @@ class FromPixels(torch.nn.Module):
         return self.network((pixels - self.mean) / self.std)
 
 
-def build() -> torch.nn.Module:
+def build(name: str = LITE0) -> torch.nn.Module:
     torch.manual_seed(0)
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=CLASSES)
+    network = timm.create_model(name, pretrained=False, num_classes=CLASSES)
     return FromPixels(network).eval()
 
 
@@ -53,9 +55,9 @@ def export(network: torch.nn.Module) -> bytes:
     return stream.getvalue()
 
 
-def write(path: Path) -> None:
+def write(path: Path, name: str = LITE0) -> None:
     about = {
-        "id": "0" * 32,
+        "id": hashlib.sha256(name.encode()).hexdigest()[:32],
         "created_utc": "2026-01-01T00:00:00Z",
         "classes": [f"class {number:04}" for number in range(CLASSES)],
         "family": "benchmark",
@@ -67,7 +69,7 @@ def write(path: Path) -> None:
         "config": {},
         "versions": {},
     }
-    network = build()
+    network = build(name)
     images = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), dtype=np.uint8)
     with torch.inference_mode():
         logits = network(torch.from_numpy(images)).numpy()
@@ -76,4 +78,4 @@ def write(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    write(Path(sys.argv[1]), *sys.argv[2:3])
