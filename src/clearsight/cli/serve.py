@@ -59,6 +59,13 @@ def serve(
         float | None,
         typer.Option("--max-drop", min=0, help="Points that a faster variant may have lost."),
     ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option("--log", help="info (a line a request), warning, error or off."),
+    ] = None,
+    drift_features: Annotated[
+        bool, typer.Option("--drift-features", help="Watch embeddings for drift; takes memory.")
+    ] = False,
     engine: EngineName = None,
     quiet: Quiet = False,
 ) -> None:
@@ -74,6 +81,7 @@ def serve(
         "memory_bytes": None if memory is None else parse_bytes(memory),
         "shares": _shares(share or []),
         "max_drop": max_drop,
+        "drift_features": drift_features,
     }
     limits = ServiceLimits.parse({name: v for name, v in chosen.items() if v is not None})
     door = Door(host, port, grpc_port, _tls(certificate, key))
@@ -86,6 +94,7 @@ def serve(
             engine=engine,
             store=store,
             progress=progress,
+            log_level=log,
             on_ready=None if quiet else lambda serving: _greet(serving, host),
         )
 

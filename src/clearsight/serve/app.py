@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from importlib import resources
+from pathlib import PurePath
 
 from clearsight.core.errors import ClearsightError, ImageError
 from clearsight.serve import log
@@ -28,6 +29,7 @@ from clearsight.serve.http_messages import (
 from clearsight.serve.metrics import CONTENT_TYPE
 from clearsight.serve.openapi import openapi
 from clearsight.serve.operations.requests import Answered
+from clearsight.serve.operations.routes import Operations
 from clearsight.serve.protocols import PROTOCOLS, http_protocols
 from clearsight.serve.routing import Router
 from clearsight.serve.service import Service
@@ -38,12 +40,11 @@ NOT_ALLOWED = Status(405, "method-not-allowed", "This address does not take this
 CLIENT_LEFT = 499
 OTHER = "other"
 
-PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/words.js": ("words.js", "text/javascript; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
+PAGE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
 PAGE_HEADERS = [
     (
@@ -58,22 +59,28 @@ PAGE_HEADERS = [
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def build_app(service: Service, protocols: list[str] | None = None) -> Asgi:
+def build_app(
+    service: Service, protocols: list[str] | None = None, operations: Operations | None = None
+) -> Asgi:
     """Return the ASGI application of a service.
 
     Args:
         service: what answers.
         protocols: keys of `PROTOCOLS`; all that speak HTTP where None.
+        operations: what watches the service; one that keeps nothing where None.
 
     Returns:
         A callable for any ASGI server; uvicorn in `run.serve`.
     """
-    return app_of(service, every_route(service, protocols))
+    return app_of(service, every_route(service, protocols, operations))
 
 
-def every_route(service: Service, protocols: list[str] | None = None) -> list[Route]:
-    """Return every route of the application: health, metrics, the page, and the protocols'."""
-    routes = _operations(service) + _page()
+def every_route(
+    service: Service, protocols: list[str] | None = None, operations: Operations | None = None
+) -> list[Route]:
+    """Return every route of the application: health, figures, the page, and the protocols'."""
+    operations = operations or Operations(service)
+    routes = _health(service) + operations.routes() + _page()
     for key in http_protocols() if protocols is None else protocols:
         routes += PROTOCOLS.load(key)(service).routes()
     return routes
@@ -167,7 +174,7 @@ def _plain(request: Request, status: Status, detail: str) -> Response:
     return json_response(body, status.http, PROBLEM)
 
 
-def _operations(service: Service) -> list[Route]:
+def _health(service: Service) -> list[Route]:
     async def livez(request: Request) -> Response:
         request.options()
         return json_response({"status": "live"})
@@ -205,7 +212,13 @@ def _page() -> list[Route]:
 
         return page_file
 
-    return [Route("GET", path, file_handler(*file), "public") for path, file in PAGE.items()]
+    routes = []
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        kind = PAGE_TYPES.get(PurePath(file.name).suffix)
+        if kind is not None:
+            path = "/" if file.name == "index.html" else f"/{file.name}"
+            routes.append(Route("GET", path, file_handler(file.name, kind), "public"))
+    return routes
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

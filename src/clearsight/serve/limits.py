@@ -27,6 +27,9 @@ class ServiceLimits(Config):
         header_s, body_s: seconds in which a request's head and its body must arrive.
         idle_s: seconds after which a connection without a request is closed.
         drain_s: seconds that a stop waits for requests in flight.
+        feedback_bytes: what corrections and their pictures may take on the disk.
+        drift_window: pictures that are judged together for drift.
+        drift_features: compare embeddings too; costs memory for a second compiled model.
         linger_s: seconds between "not ready" and closing the door, so that balancers notice.
     """
 
@@ -44,5 +47,8 @@ class ServiceLimits(Config):
     header_s: float = Field(default=10.0, gt=0)
     body_s: float = Field(default=30.0, gt=0)
     idle_s: float = Field(default=30.0, gt=0)
+    feedback_bytes: int = Field(default=1024**3, ge=0)
+    drift_window: int = Field(default=300, ge=30, le=100_000)
+    drift_features: bool = False
     drain_s: float = Field(default=30.0, gt=0)
     linger_s: float = Field(default=0.5, ge=0)

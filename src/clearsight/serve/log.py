@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import sys
 import threading
 import time
 from collections import deque
 from typing import Literal, get_args
 
+from clearsight.core.errors import ConfigError, nearest
+
 Level = Literal["info", "warning", "error", "off"]
 LEVELS: tuple[Level, ...] = get_args(Level)
+LEVEL_VARIABLE = "CLEARSIGHT_LOG"
 MOST_WAITING = 10_000
 FLUSH_S = 1.0
 
@@ -86,6 +90,18 @@ class Log:
 
 LOG = Log()
 """The log of this process."""
+
+
+def set_level(text: str | None) -> None:
+    """Choose the least level that is written: what was asked for, else CLEARSIGHT_LOG, else warning.
+
+    Raises:
+        ConfigError: no such level.
+    """
+    level = text or os.environ.get(LEVEL_VARIABLE) or "warning"
+    if level not in LEVELS:
+        raise ConfigError(f"Unknown log level {level!r}.{nearest(level, LEVELS)}")
+    LOG.level = level
 
 
 def failure(event: str, error: BaseException, **fields: str) -> None:

@@ -177,6 +177,10 @@ class Models:
         """Return the name of every model, whoever may see it."""
         return sorted(self._served)
 
+    def every_entry(self) -> list[Entry]:
+        """Return every model's entry, whoever may see it."""
+        return [served.entry for served in self._served.values()]
+
     def every(self) -> list[Model]:
         """Return every version that is known."""
         return [model for served in self._served.values() for model in served.models.values()]

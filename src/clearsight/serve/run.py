@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -11,11 +12,15 @@ from pathlib import Path
 from clearsight.core.progress import Progress, Silent
 from clearsight.engines.compiled import cache_folder, remember_compiled
 from clearsight.serve.access.tls import Tls
-from clearsight.serve.app import build_app
+from clearsight.serve.app import Asgi, build_app
 from clearsight.serve.catalogue import Catalogue, Folders, Together
+from clearsight.serve.grpc_server import grpc_port, require_grpc, start_grpc
 from clearsight.serve.http_server import HttpServer, Stop
 from clearsight.serve.limits import ServiceLimits
 from clearsight.serve.listening import listen, shown
+from clearsight.serve.log import set_level
+from clearsight.serve.operations.routes import Operations
+from clearsight.serve.operations.tracing import tracer_of
 from clearsight.serve.service import Service
 from clearsight.serve.state import State, find_state, needs_keys
 
@@ -62,6 +67,7 @@ def serve(
     store: Path | None = None,
     progress: Progress | None = None,
     on_ready: Callable[[Serving], None] | None = None,
+    log_level: str | None = None,
 ) -> None:
     """Serve models until SIGTERM or SIGINT, then finish what is in flight and return.
 
@@ -74,19 +80,29 @@ def serve(
         store: state folder with keys, registry and feedback; see `store.place.store_folder`.
         progress: told `serving` with the URL when requests are taken.
         on_ready: called when requests are taken.
+        log_level: "info" writes a line a request; CLEARSIGHT_LOG, else "warning" where None.
 
     Raises:
         StartError: a port is taken or not allowed, or the models cannot be served together.
+        MissingExtraError: gRPC is asked for and not installed.
         BundleError: a Bundle cannot be trusted or opened.
     """
     progress, door = progress or Silent(), door or Door()
+    set_level(log_level)
+    tracer = tracer_of(os.environ)
     tls = door.tls.context() if door.tls else None
+    if door.grpc_port is not None:
+        require_grpc()
+        grpc_port(door.host, door.grpc_port)
     with listen(door.host, door.port) as listener:
         state = find_state(store)
         try:
             service = open_service(models, limits, engine, state)
             try:
-                _run(service, door, tls, listener, progress, on_ready)
+                operations = Operations(service, state.folder if state else None, tracer)
+                app = build_app(service, operations=operations)
+                _run(service, app, door, tls, listener, progress, on_ready)
+                operations.close()
             finally:
                 service.close()
         finally:
@@ -96,6 +112,7 @@ def serve(
 
 def _run(
     service: Service,
+    app: Asgi,
     door: Door,
     tls: ssl.SSLContext | None,
     listener: socket.socket,
@@ -107,8 +124,6 @@ def _run(
     grpc_address: list[str] = []
 
     async def grpc() -> Stop:
-        from clearsight.serve.protocols.oip_grpc import start_grpc
-
         server = await start_grpc(service, door.host, door.grpc_port or 0, door.tls)
         grpc_address.append(f"{shown(door.host)}:{server.port}")
         return server.stop
@@ -121,7 +136,7 @@ def _run(
             on_ready(Serving(url, address, names, needs_keys(service.access)))
 
     beside = None if door.grpc_port is None else grpc
-    HttpServer(build_app(service), service, ready, tls, beside).run(sockets=[listener])
+    HttpServer(app, service, ready, tls, beside).run(sockets=[listener])
     progress.say("stopped", url=url)
 
 

@@ -26,7 +26,6 @@ from clearsight.serve.errors import ImpossibleRequestError, QuotaError
 FOLDER = "feedback"
 PICTURES = "pictures"
 SUFFIX = ".json"
-QUOTA_BYTES = 1024**3
 LABEL_LENGTH = 200
 MOST_RECENT = 10_000
 FULL_RETRY_S = 3600.0
@@ -112,9 +111,7 @@ class Feedback:
         StorageError: the folder cannot be made or read.
     """
 
-    def __init__(
-        self, store: Path, quota_bytes: int = QUOTA_BYTES, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, store: Path, quota_bytes: int, limits: Limits | None = None) -> None:
         self.folder = store / FOLDER
         self._pictures = self.folder / PICTURES
         self._quota, self._limits = quota_bytes, limits or Limits()

@@ -19,8 +19,6 @@ from clearsight.serve import log
 from clearsight.serve.calls import Observation
 from clearsight.serve.operations.drift import Verdict, Window, judge
 
-WINDOW = 300
-"""Pictures that are judged together."""
 MOST_MONITORS = 200
 HISTORY = 20
 
@@ -116,7 +114,7 @@ class Monitors:
         window: pictures that are judged together.
     """
 
-    def __init__(self, find: FindReference, window: int = WINDOW) -> None:
+    def __init__(self, find: FindReference, window: int) -> None:
         self._find, self._window = find, window
         self._lock = threading.Lock()
         self._monitors: dict[tuple[str, str], Monitor | None] = {}

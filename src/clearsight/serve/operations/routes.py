@@ -21,7 +21,7 @@ from clearsight.serve.http_messages import Request, Response, Route, json_respon
 from clearsight.serve.log import LOG
 from clearsight.serve.models import Model
 from clearsight.serve.operations.feedback import Correction, Feedback, RecentAnswers
-from clearsight.serve.operations.monitors import WINDOW, Monitors
+from clearsight.serve.operations.monitors import Monitors
 from clearsight.serve.operations.requests import log_line
 from clearsight.serve.operations.stats import service_metrics, stats
 from clearsight.serve.operations.tracing import Tracer
@@ -37,32 +37,24 @@ class Operations:
         service: what is watched.
         store: its store folder; None takes no corrections.
         tracer: makes traces; None makes none.
-        features: compare embeddings too, which costs memory for a second compiled model.
-        window: pictures that are judged together for drift.
     """
 
     def __init__(
-        self,
-        service: Service,
-        store: Path | None = None,
-        tracer: Tracer | None = None,
-        features: bool = False,
-        window: int = WINDOW,
+        self, service: Service, store: Path | None = None, tracer: Tracer | None = None
     ) -> None:
         self._service, self._tracer = service, tracer
+        limits = service.limits
         if LOG.wants("info"):
             service.requests.add(log_line)
         if tracer is not None:
             service.requests.add(tracer.record)
-        self.monitors = Monitors(self._reference, window)
-        service.observe(self.monitors.observe, embeddings=features)
-        if service.requests.sinks:
-            service.observe(service.requests.observe)
+        self.monitors = Monitors(self._reference, limits.drift_window)
+        service.observe(self.monitors.observe, embeddings=limits.drift_features)
         self.feedback: Feedback | None = None
         self._recent = RecentAnswers()
         if store is not None:
-            limits = Limits(service.limits.body_bytes, service.limits.pixels)
-            self.feedback = Feedback(store, limits=limits)
+            picture = Limits(limits.body_bytes, limits.pixels)
+            self.feedback = Feedback(store, limits.feedback_bytes, picture)
             service.observe(self._recent.observe)
         service.metrics.add_source(lambda: service_metrics(service))
         service.metrics.add_source(self.monitors.metrics)

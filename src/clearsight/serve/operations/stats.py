@@ -95,7 +95,7 @@ def _shadow_metrics(service: Service) -> Iterable[Metric]:
 
 def _roles(service: Service) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
-    for entry in service.models.all_entries():
+    for entry in service.models.every_entry():
         for version in entry.wanted():
             found[entry.name, version] = roles_of(entry, version)
     return found
