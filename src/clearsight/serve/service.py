@@ -132,6 +132,21 @@ class Service:
         model = self.models.resolve(call.model, call.version, call.caller, call.id)
         self.queue.admit(model, call.priority, 1, self._seconds(call.deadline_s))
 
+    def load(self, model: Model) -> None:
+        """Bring a model into memory; return when it is there.
+
+        Raises:
+            StartError: it needs more than the whole budget.
+            BundleError: it cannot be opened or fails its own golden pictures.
+        """
+        if self._loader is not None:
+            self._loader.load(model)
+
+    def unload(self, model: Model) -> None:
+        """Let a model's memory go once its waiting pictures are answered; a call loads it again."""
+        if self._loader is not None:
+            self._loader.retire(model)
+
     def observe(self, observer: Observer, embeddings: bool = False) -> None:
         """Tell an observer of every picture from now on.
 

@@ -22,6 +22,29 @@ class Status:
     slug: str
     title: str
 
+    @property
+    def grpc(self) -> str:
+        """Name of the gRPC status code."""
+        return GRPC[self.http]
+
+
+GRPC = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    413: "RESOURCE_EXHAUSTED",
+    415: "INVALID_ARGUMENT",
+    422: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""gRPC status code by HTTP status code."""
+
 
 UNEXPECTED = Status(500, "internal-error", "The service failed")
 

@@ -23,7 +23,7 @@ from clearsight.serve.http_messages import (
     problem,
 )
 from clearsight.serve.models import Model
-from clearsight.serve.protocols import Exchange
+from clearsight.serve.protocols import Answer, Exchange
 from clearsight.serve.service import Service
 from clearsight.serve.uploads import read_upload
 
@@ -117,9 +117,9 @@ class Rest:
         }
 
     @staticmethod
-    def prediction(body: bytes) -> Prediction:
+    def prediction(answer: Answer) -> Prediction:
         """Read the Prediction out of a 200 answer to one of `exchanges`."""
-        value = json.loads(body)
+        value = json.loads(answer.body)
         one = value["results"][0] if "results" in value else value
         return Prediction(
             tuple(item["label"] for item in one["predictions"]),
