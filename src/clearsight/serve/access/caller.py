@@ -83,6 +83,9 @@ class Access(Protocol):
             QuotaError: it is used up; nothing was counted.
         """
 
+    def give_back(self, caller: Caller, pictures: int) -> None:
+        """Take back a `charge` for pictures that the service itself refused afterwards."""
+
 
 class Everybody:
     """The access of a service without keys."""
@@ -92,4 +95,7 @@ class Everybody:
         return ANONYMOUS
 
     def charge(self, caller: Caller, pictures: int) -> None:
+        """Count nothing."""
+
+    def give_back(self, caller: Caller, pictures: int) -> None:
         """Count nothing."""

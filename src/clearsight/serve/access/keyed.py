@@ -41,7 +41,7 @@ class Keys(Protocol):
     def revision(self) -> int:
         """Return a number that grows with every change."""
 
-    def keys(self) -> list[Key]:
+    def known(self) -> list[Key]:
         """Return every key that has not ended."""
 
     def end_expired(self) -> int:
@@ -191,7 +191,7 @@ class KeyedAccess:
             began = self._clock.elapsed()
             revision = self._store.revision()
             if revision != self._revision:
-                self._take(self._store.keys())
+                self._take(self._store.known())
                 self._revision = revision
             self._fresh = began
 

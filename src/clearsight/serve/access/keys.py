@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Float,
     Row,
@@ -42,7 +43,7 @@ keys = Table(
     METADATA,
     Column("id", Text, primary_key=True),
     Column("account", Text, nullable=False, index=True),
-    Column("name", Text, nullable=False),
+    Column("name", Text, nullable=False, index=True),
     Column("tenant", Text, nullable=False),
     Column("scopes", Text, nullable=False),
     Column("secret_sha256", Text, nullable=False),
@@ -146,7 +147,7 @@ class KeyStore:
         """Return a number that grows with every change of a key; one small query."""
         return self._database.revision(OWNER)
 
-    def keys(self, ended: bool = False) -> list[Key]:
+    def known(self, ended: bool = False) -> list[Key]:
         """Return the keys that have not ended, or all of them, oldest first."""
         query = select(keys).order_by(keys.c.created, keys.c.id)
         if not ended:
@@ -182,7 +183,7 @@ class KeyStore:
             raise ConfigError("A key ends in the future, within 100 years.")
         name, tenant, granted = check_name(name), check_tenant(tenant), check_scopes(scopes)
         with self._database.transaction(OWNER) as connection:
-            if any(key.name == name for key in self._valid(connection, now)):
+            if _valid(connection, now, keys.c.name == name):
                 raise ConfigError(
                     f"A valid key is called {name!r} already. Choose another name, or rotate it."
                 )
@@ -278,22 +279,16 @@ class KeyStore:
         )
         self.audit.add(connection, actor, action, key.id, {**key.about(), **more})
 
-    def _valid(self, connection: Connection, now: float) -> list[Key]:
-        current = or_(keys.c.expires.is_(None), keys.c.expires > now)
-        query = select(keys).where(keys.c.ended.is_(None), current)
-        return [_key(row) for row in connection.execute(query.order_by(keys.c.created, keys.c.id))]
-
     def _find(self, connection: Connection, which: str, now: float) -> list[Key]:
         """Return the valid keys of an id or a name; whoever pastes a whole key means its id."""
         asked = id_of(which.strip()) or which.strip()
-        valid = self._valid(connection, now)
-        found = [key for key in valid if key.id == asked] or [k for k in valid if k.name == asked]
-        if not found:
-            names = {key.name for key in valid}
-            few = nearest(asked[:80], names) if len(names) <= NAMES_SHOWN else ""
-            hint = few or " 'clearsight keys list' shows what there is."
-            raise ConfigError(f"No valid key has this id or name.{hint}")
-        return found
+        for column in (keys.c.id, keys.c.name):
+            if found := _valid(connection, now, column == asked):
+                return found
+        names = {key.name for key in _valid(connection, now)}
+        few = nearest(asked[:80], names) if len(names) <= NAMES_SHOWN else ""
+        hint = few or " 'clearsight keys list' shows what there is."
+        raise ConfigError(f"No valid key has this id or name.{hint}")
 
 
 def shown_time(at: float | None) -> str | None:
@@ -306,6 +301,13 @@ def shown_time(at: float | None) -> str | None:
     if at is None:
         return None
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _valid(connection: Connection, now: float, *only: ColumnElement[bool]) -> list[Key]:
+    """Return the keys that are valid at a time, oldest first."""
+    current = or_(keys.c.expires.is_(None), keys.c.expires > now)
+    query = select(keys).where(keys.c.ended.is_(None), current, *only)
+    return [_key(row) for row in connection.execute(query.order_by(keys.c.created, keys.c.id))]
 
 
 def _end(connection: Connection, ids: list[str], now: float, how: str) -> None:

@@ -1,6 +1,6 @@
 """Pictures a day and a month: counted in memory at once, written to the store behind.
 
-A process that is killed forgets what it counted since its last write (`access.FLUSH_S`); one that
+A process that is killed forgets what it counted since its last write (`keyed.FLUSH_S`); one that
 is stopped forgets nothing. Several processes see each other's counts after each write, so together
 they can exceed a quota by what each of them takes in that time.
 """
