@@ -35,6 +35,7 @@ VERBS = {
     "bench-serve": "Put a service under load and measure it.",
     "registry": "Versions of models: add, promote, roll back, canary, shadow, backup.",
     "keys": "Make, list, rotate and revoke the keys of the service.",
+    "feedback": "Corrections that clients sent: make a data set of them, or clear them.",
     "doctor": "Say what is installed, usable and missing, and how to get it.",
     "demo": "The whole road on real pictures: check, train, evaluate, serve.",
 }

@@ -93,7 +93,7 @@ LOG = Log()
 
 
 def set_level(text: str | None) -> None:
-    """Choose the least level that is written: what was asked for, else CLEARSIGHT_LOG, else warning.
+    """Choose the least level that is written: as asked, else CLEARSIGHT_LOG, else "warning".
 
     Raises:
         ConfigError: no such level.
