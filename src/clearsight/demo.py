@@ -46,7 +46,7 @@ def run_demo(
     """
     from clearsight.data.check import check_dataset
     from clearsight.data.sample_sets import find_sample_set
-    from clearsight.serve.run import serve
+    from clearsight.serve.run import Door, Serving, serve
 
     out.mkdir(parents=True, exist_ok=True)
     found = find_sample_set(out, progress)
@@ -69,12 +69,12 @@ def run_demo(
     failures: list[Exception] = []
     pictures = api.held_out(run)[0]
 
-    def ready(url: str) -> None:
+    def ready(serving: Serving) -> None:
         threading.Thread(
-            target=_talk, args=(url, pictures, keep_serving, say, failures), daemon=True
+            target=_talk, args=(serving.url, pictures, keep_serving, say, failures), daemon=True
         ).start()
 
-    serve([run], port=_free_port(port, say), on_ready=ready)
+    serve([run], Door(port=_free_port(port, say)), store=out / "store", on_ready=ready)
     if failures:
         raise ClearsightError(f"The service did not answer as it should: {failures[0]}")
 

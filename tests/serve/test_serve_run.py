@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from clearsight.core.errors import BundleError
+from clearsight.serve.catalogue import model_name
 from clearsight.serve.errors import StartError
-from clearsight.serve.run import listen, model_name, open_service, serve
+from clearsight.serve.listening import listen
+from clearsight.serve.run import Door, open_service, serve
 from clearsight.testing.tiny_bundle import write_colour_bundle
 
 
@@ -19,7 +21,7 @@ def taken():
 
 def test_a_taken_port_is_named_with_a_free_one_before_anything_is_loaded(taken):
     with pytest.raises(StartError) as refused:
-        serve([Path("there/is/no/bundle")], port=taken)
+        serve([Path("there/is/no/bundle")], Door(port=taken))
     message = str(refused.value)
     assert f"Port {taken} " in message
     free = int(message.split("--port ")[1].split(",")[0])

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from clearsight.serve.access.caller import ANONYMOUS, Access, Caller, Everybody
 from clearsight.serve.store.place import (
-    CACHE_FOLDER,
     DATABASE_FILE,
     DATABASE_VARIABLE,
     FOLDER_VARIABLE,
-    bundles_root,
     database_url,
     default_folder,
     store_folder,
@@ -104,11 +102,11 @@ def open_state(folder: Path) -> State:
     from clearsight.serve.access.keyed import open_access
     from clearsight.serve.access.keys import KeyStore
     from clearsight.serve.registry.model_registry import ModelRegistry
+    from clearsight.serve.registry.open import open_bundles
     from clearsight.serve.store.database import Database
-    from clearsight.serve.store.object_blobs import open_blobs
 
     database = Database(database_url(folder))
-    registry = ModelRegistry(database, open_blobs(bundles_root(folder), folder / CACHE_FOLDER))
+    registry = ModelRegistry(database, open_bundles(folder))
     keyed = open_access(folder, database)
     had_keys = bool(KeyStore(database).keys(ended=True))
     return State(folder, UntilFirstKey(keyed, had_keys), registry, database)

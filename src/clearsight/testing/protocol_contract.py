@@ -65,20 +65,23 @@ class WatchedPredictor:
         return logits.astype(np.float32)
 
     def probabilities(self, images_nhwc: ImagesNHWC) -> Scores:
+        """Return the softmax of `logits`, when it is let."""
+        self.calls += len(images_nhwc)
+        self.started.set()
+        self.go.wait(PATIENCE_S)
+        if self.error is not None:
+            raise self.error
+        return self.softmax(images_nhwc)
+
+    def softmax(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return the softmax of `logits`."""
         powers = np.exp(self.logits(images_nhwc).astype(np.float64))
         shares: Scores = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
         return shares
 
     def recognize(self, encoded: bytes, top: int = 5) -> Prediction:
-        """Recognize one picture, when it is let."""
-        prepared = self.prepare(encoded)
-        self.calls += 1
-        self.started.set()
-        self.go.wait(PATIENCE_S)
-        if self.error is not None:
-            raise self.error
-        return self.prediction(self.probabilities(prepared[None])[0], top)
+        """Recognize one picture without being counted or held."""
+        return self.prediction(self.softmax(self.prepare(encoded)[None])[0], top)
 
     def prediction(self, probabilities: Scores, top: int = 5) -> Prediction:
         """Return the best labels, with `broken_score` in place of every score where it is set."""
@@ -354,7 +357,7 @@ async def release(mounted: Mounted, first: asyncio.Task[Answer]) -> None:
     mounted.predictor.go.set()
     await first
     ends = time.monotonic() + PATIENCE_S
-    while mounted.service.metrics.waiting() and time.monotonic() < ends:
+    while mounted.service.queue.waiting() and time.monotonic() < ends:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
 

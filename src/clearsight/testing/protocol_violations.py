@@ -6,22 +6,23 @@ import asyncio
 import json
 
 from clearsight.core.errors import ImageError
+from clearsight.serve.calls import Call
 from clearsight.serve.http_messages import (
-    Handler,
     Request,
     Response,
+    Route,
     json_response,
     problem_response,
 )
+from clearsight.serve.limits import ServiceLimits
 from clearsight.serve.protocols.rest import Rest
-from clearsight.serve.service import ServiceLimits
 
 
 class _Planted(Rest):
     """The real protocol with one flaw, put around its handler."""
 
-    def routes(self) -> dict[str, dict[str, Handler]]:
-        return {"/v1/recognize": {"POST": self.flawed}}
+    def routes(self) -> list[Route]:
+        return [Route("POST", "/v1/recognize", self.flawed, "recognize")]
 
     async def flawed(self, request: Request) -> Response:
         return await self.recognize(request)
@@ -87,6 +88,6 @@ class Stubborn(_Planted):
 
     async def flawed(self, request: Request) -> Response:
         """Answer, come what may."""
-        future = self.service.submit(self.service.model(), [await request.body()], 3, 3600)[0]
-        await asyncio.wrap_future(future)
+        late = Call([await request.body()], top=3, deadline_s=3600)
+        await asyncio.wrap_future(self.service.submit(late).futures[0])
         return json_response({})
