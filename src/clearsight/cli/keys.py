@@ -77,7 +77,7 @@ def list_(
     now = time.time()
     periods = Periods.at(now)
     with _open(store) as (kept, used):
-        found = kept.known(ended=every)
+        found = kept.keys(ended=every)
         totals = used.totals([periods.day, periods.month])
     rows = []
     for key in found:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from clearsight.core.errors import nearest
 from clearsight.serve.access.caller import NOBODY, ROUTE_SCOPES, Caller, RouteScope
+from clearsight.serve.access.tokens import presented
 from clearsight.serve.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -104,10 +105,7 @@ class Request:
 
     def token(self) -> str | None:
         """Return the key it carries, None without one."""
-        kind, _, token = self.header(b"authorization").partition(" ")
-        if kind.lower() == "bearer" and token:
-            return token.strip()
-        return self.header(b"x-api-key") or None
+        return presented(self.header(b"authorization"), self.header(b"x-api-key"))
 
     def options(self, *allowed: str) -> dict[str, str]:
         """Return the query's options.

@@ -78,7 +78,7 @@ def test_also_after_a_restart(database, store, ledger, hands):
     clock = hands.restarted()
     again = KeyedAccess(KeyStore(database, clock), ledger, clock, watch=False)
     assert not opens(again, issued.token)
-    assert [key.state(clock.latest()) for key in store.known(ended=True)] == ["expired"]
+    assert [key.state(clock.latest()) for key in store.keys(ended=True)] == ["expired"]
 
 
 def test_a_key_that_expires_while_nobody_looks_ends_all_the_same(store, ledger, hands):

@@ -200,7 +200,7 @@ def test_rotation_keeps_the_terms_and_both_keys_for_the_grace(store, access, han
     first, second = valid(access, old.token), valid(access, new.token)
     assert first == second == Caller(old.key.id, "acme", frozenset({"explain"}))
     assert new.key.expires == pytest.approx(hands.wall + 30 * DAY_S)
-    assert [key.state(hands.wall) for key in store.known()] == ["grace", "active"]
+    assert [key.state(hands.wall) for key in store.keys()] == ["grace", "active"]
     hands.pass_s(3601)
     assert valid(access, old.token) is None
     assert valid(access, new.token) == second
@@ -236,8 +236,8 @@ def test_revoking_a_name_ends_a_key_and_its_successor(store, access):
     tokens = [store.create("shop").token, store.rotate("shop", grace_s=60).token]
     assert len(store.revoke("shop")) == 2
     assert [valid(access, token) for token in tokens] == [None, None]
-    assert store.known() == []
-    assert [key.ended_as for key in store.known(ended=True)] == ["revoked", "revoked"]
+    assert store.keys() == []
+    assert [key.ended_as for key in store.keys(ended=True)] == ["revoked", "revoked"]
 
 
 def test_a_pasted_key_is_revoked_and_never_repeated(store):
@@ -280,7 +280,7 @@ def test_an_unknown_key_lists_its_neighbours(store):
 def test_terms_that_cannot_be(store, terms):
     with pytest.raises(ConfigError):
         store.create(**{"name": "shop", **terms})
-    assert store.known(ended=True) == []
+    assert store.keys(ended=True) == []
     assert store.audit.head().seq == 0
 
 
@@ -340,6 +340,16 @@ def test_a_store_of_a_newer_clearsight_is_refused(database):
         KeyStore(database)
 
 
+def test_a_store_remembers_that_it_had_keys(store, ledger, hands):
+    access = KeyedAccess(store, ledger, hands.clock, watch=False)
+    assert not access.knows_keys
+    store.create("shop")
+    access.refresh()
+    assert access.knows_keys
+    store.revoke("shop")
+    assert KeyedAccess(store, ledger, hands.clock, watch=False).knows_keys
+
+
 def test_open_access_on_a_folder(tmp_path):
     door = open_access(tmp_path)
     try:
@@ -354,4 +364,4 @@ def test_open_access_on_an_open_database(tmp_path, database):
     door = open_access(tmp_path, database)
     assert door.caller(issued.token, "").id
     door.close()
-    assert KeyStore(database, Clock()).known()  # it stays open
+    assert KeyStore(database, Clock()).keys()  # it stays open

@@ -72,8 +72,8 @@ def test_no_secret_is_on_the_disk(thousand):
 
 def test_no_secret_is_in_a_message_a_list_or_the_audit_log(thousand):
     _, tokens, messages, store = thousand
-    shown = json.dumps([key.about() for key in store.known(ended=True)])
-    told = repr(store.known(ended=True)) + repr(store.audit.entries())
+    shown = json.dumps([key.about() for key in store.keys(ended=True)])
+    told = repr(store.keys(ended=True)) + repr(store.audit.entries())
     assert hits(tokens, "\n".join(messages).encode(), shown.encode(), told.encode()) == 0
     assert len(messages) == 5 * KEYS
 

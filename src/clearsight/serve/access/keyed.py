@@ -41,7 +41,7 @@ class Keys(Protocol):
     def revision(self) -> int:
         """Return a number that grows with every change."""
 
-    def known(self) -> list[Key]:
+    def keys(self) -> list[Key]:
         """Return every key that has not ended."""
 
     def end_expired(self) -> int:
@@ -100,6 +100,11 @@ class KeyedAccess:
         ]
         for thread in self._threads if watch else ():
             thread.start()
+
+    @property
+    def knows_keys(self) -> bool:
+        """Whether the store has, or ever had, a key: every change of one raises its revision."""
+        return self._revision > 0
 
     def caller(self, token: str | None, address: str) -> Caller:
         """Return who shows a key.
@@ -191,7 +196,7 @@ class KeyedAccess:
             began = self._clock.elapsed()
             revision = self._store.revision()
             if revision != self._revision:
-                self._take(self._store.known())
+                self._take(self._store.keys())
                 self._revision = revision
             self._fresh = began
 

@@ -147,7 +147,7 @@ class KeyStore:
         """Return a number that grows with every change of a key; one small query."""
         return self._database.revision(OWNER)
 
-    def known(self, ended: bool = False) -> list[Key]:
+    def keys(self, ended: bool = False) -> list[Key]:
         """Return the keys that have not ended, or all of them, oldest first."""
         query = select(keys).order_by(keys.c.created, keys.c.id)
         if not ended:
