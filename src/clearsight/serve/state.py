@@ -50,17 +50,15 @@ class UntilFirstKey:
 
     Args:
         access: of the store's keys.
-        had_keys: the store has, or once had, a key.
     """
 
-    def __init__(self, access: KeyedAccess, had_keys: bool) -> None:
-        self._access, self._closed = access, had_keys
+    def __init__(self, access: KeyedAccess) -> None:
+        self._access = access
 
     @property
     def closed(self) -> bool:
-        """Is a key needed."""
-        self._closed = self._closed or self._access.knows_keys
-        return self._closed
+        """Whether a key is needed."""
+        return self._access.knows_keys
 
     def caller(self, token: str | None, address: str) -> Caller:
         """Return whoever holds a key; see `Access.caller`."""
@@ -100,7 +98,6 @@ def open_state(folder: Path) -> State:
         StorageError: it cannot be opened.
     """
     from clearsight.serve.access.keyed import open_access
-    from clearsight.serve.access.keys import KeyStore
     from clearsight.serve.registry.model_registry import ModelRegistry
     from clearsight.serve.registry.open import open_bundles
     from clearsight.serve.store.database import Database
@@ -108,8 +105,7 @@ def open_state(folder: Path) -> State:
     database = Database(database_url(folder))
     registry = ModelRegistry(database, open_bundles(folder))
     keyed = open_access(folder, database)
-    had_keys = bool(KeyStore(database).keys(ended=True))
-    return State(folder, UntilFirstKey(keyed, had_keys), registry, database)
+    return State(folder, UntilFirstKey(keyed), registry, database)
 
 
 def needs_keys(access: Access) -> bool:

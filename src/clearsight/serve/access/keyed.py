@@ -66,6 +66,9 @@ class KeyedAccess:
         clock: for rates, quotas and expiry.
         watch: read changes and write counts in the background until `close`.
 
+    Attributes:
+        knows_keys: the store has, or ever had, a key; every change of one raises its revision.
+
     Raises:
         StorageError: the store cannot be read.
 
@@ -89,6 +92,7 @@ class KeyedAccess:
         self._allowances: dict[str, Allowance] = {}
         self._nothing = _Held(secrets.token_bytes(32), 0.0, NOBODY)
         self._revision, self._fresh = -1, 0.0
+        self.knows_keys = False
         self._next_end = math.inf
         self._forgets = 0.0
         self._on_close: list[Callable[[], None]] = []
@@ -100,11 +104,6 @@ class KeyedAccess:
         ]
         for thread in self._threads if watch else ():
             thread.start()
-
-    @property
-    def knows_keys(self) -> bool:
-        """Whether the store has, or ever had, a key: every change of one raises its revision."""
-        return self._revision > 0
 
     def caller(self, token: str | None, address: str) -> Caller:
         """Return who shows a key.
@@ -181,11 +180,6 @@ class KeyedAccess:
         """Return the pictures a caller's account has sent today and this month (UTC)."""
         return self._quotas.used(caller.id)
 
-    @property
-    def knows_keys(self) -> bool:
-        """Is there any key that has not ended."""
-        return bool(self._held)
-
     def refresh(self) -> None:
         """Read the keys again if any changed.
 
@@ -198,6 +192,7 @@ class KeyedAccess:
             if revision != self._revision:
                 self._take(self._store.keys())
                 self._revision = revision
+                self.knows_keys = self.knows_keys or revision > 0
             self._fresh = began
 
     def flush(self) -> None:
