@@ -55,6 +55,10 @@ def serve(
         list[str] | None,
         typer.Option("--share", help="NAME=2 gives a model twice a share of busy workers."),
     ] = None,
+    remember: Annotated[
+        int | None,
+        typer.Option("--remember", min=1, help="Answers kept for pictures that come again."),
+    ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option("--max-drop", min=0, help="Points that a faster variant may have lost."),
@@ -80,6 +84,7 @@ def serve(
         "queue": queue,
         "memory_bytes": None if memory is None else parse_bytes(memory),
         "shares": _shares(share or []),
+        "remember": remember,
         "max_drop": max_drop,
         "drift_features": drift_features,
     }

@@ -18,6 +18,7 @@ class ServiceLimits(Config):
         deadline_s: seconds from a request's arrival after which nobody needs the answer.
         memory_bytes: what all loaded models may take; 0 means half of the machine's.
         shares: weight of a model among models that wait, by name; 1 where it is not named.
+        remember: answers that are kept for pictures that come again; 0 keeps none.
         max_drop: points of accuracy that a faster variant may have lost.
         body_bytes: largest request body.
         buffered_bytes: all request bodies that are held at the same time.
@@ -38,6 +39,7 @@ class ServiceLimits(Config):
     deadline_s: float = Field(default=30.0, gt=0, le=3600)
     memory_bytes: int = Field(default=0, ge=0)
     shares: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(default_factory=dict)
+    remember: int = Field(default=0, ge=0, le=10_000_000)
     max_drop: float = Field(default=0.5, ge=0, le=100)
     body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     buffered_bytes: int = Field(default=512 * 1024 * 1024, ge=1024)

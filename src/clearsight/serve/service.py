@@ -28,6 +28,7 @@ from clearsight.serve.metrics import Metrics
 from clearsight.serve.models import Model, Models, fixed
 from clearsight.serve.opening import opener
 from clearsight.serve.operations.requests import Requests
+from clearsight.serve.remembered import Asked, Remembered, asked, digest_of
 from clearsight.serve.shadows import Shadows
 from clearsight.serve.work import Work
 
@@ -64,6 +65,7 @@ class Service:
         self.access = access or Everybody()
         self.metrics, self.shadows, self.requests = Metrics(), Shadows(), Requests()
         self.ready = True
+        self._answers = Remembered(self.limits.remember)
         count = self.limits.workers or cores()
         self.queue = FairQueue(count, self.limits.queue, self.limits.shares)
         self._loader: Loader | None = None
@@ -112,16 +114,30 @@ class Service:
             Job(model, p, call.top, call.priority, now + seconds, now, call.caller, call.id)
             for p in call.pictures
         ]
+        new = [job for job in jobs if not self._remembers(job)] if self.limits.remember else jobs
         try:
-            self.queue.put(jobs, seconds)
+            if new:
+                self.queue.put(new, seconds)
         except RequestError:
             self.access.give_back(call.caller, len(call.pictures))
             raise
-        if not model.loaded and self._loader is not None:
+        if new and not model.loaded and self._loader is not None:
             self._loader.ask(model)
-        for job in jobs:
+        for job in new:
             job.future.add_done_callback(partial(self._forget, job))
         return Ticket(model, [job.future for job in jobs], seconds)
+
+    def remembered(self, call: Call, sha256: bytes) -> tuple[Model, Prediction] | None:
+        """Return the answer to a picture of this hash that the same caller was given before.
+
+        Raises:
+            UnknownModelError, UnknownVersionError, QuotaError: as `submit`.
+        """
+        model = self.models.resolve(call.model, call.version, call.caller, call.id)
+        found = self._answers.find(asked(call.caller, model, call.top, sha256))
+        if found is not None:
+            self.access.charge(call.caller, 1)
+        return None if found is None else (model, found)
 
     def admit(self, call: Call) -> None:
         """Pass when a call for one picture would be admitted now; asked before its body is read.
@@ -206,6 +222,22 @@ class Service:
         if not asked > 0:
             raise ImpossibleRequestError(f"A deadline is more than 0 seconds, got {asked:g}.")
         return min(asked, most)
+
+    def _remembers(self, job: Job) -> bool:
+        """Answer a picture that was answered before; else see to it that it will be known."""
+        if not isinstance(job.picture, bytes):
+            return False
+        question = asked(job.caller, job.model, job.top, digest_of(job.picture))
+        found = self._answers.find(question)
+        if found is not None:
+            job.future.set_result(found)
+            return True
+        job.future.add_done_callback(partial(self._remember, question))
+        return False
+
+    def _remember(self, question: Asked, future: Future[Prediction]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self._answers.keep(question, future.result())
 
     def _forget(self, job: Job, future: Future[Prediction]) -> None:
         if future.cancelled():

@@ -24,6 +24,7 @@ from clearsight.serve.http_messages import (
 )
 from clearsight.serve.models import Model
 from clearsight.serve.protocols import Answer, Exchange
+from clearsight.serve.remembered import announced_digest
 from clearsight.serve.service import Service
 from clearsight.serve.uploads import read_upload
 
@@ -57,12 +58,15 @@ class Rest:
         answer is the first one's problem.
         """
         call = _call(request)
+        if (digest := announced_digest(request.header(b"content-digest"))) is not None:
+            known = self.service.remembered(call, digest)
+            if known is not None:  # answered before its body is read
+                return json_response(_answer(request, known[0]) | _result(request, known[1]))
         self.service.admit(call)
         upload = await read_upload(request)
         ticket = self.service.submit(replace(call, pictures=upload.pictures))
         outcomes = await answers(ticket, request.left())
-        model = ticket.model
-        answer: dict[str, Any] = {"id": request.id, "model": model.name, "version": model.version}
+        answer = _answer(request, ticket.model)
         for outcome in outcomes:
             bad_picture = upload.many and isinstance(outcome, ImageError)
             if isinstance(outcome, BaseException) and not bad_picture:
@@ -152,6 +156,10 @@ def _number(
     if not pattern.fullmatch(text):
         raise MalformedRequestError(f"{name!r} must be {kind}, got {text[:40]!r}.")
     return text
+
+
+def _answer(request: Request, model: Model) -> dict[str, Any]:
+    return {"id": request.id, "model": model.name, "version": model.version}
 
 
 def _result(request: Request, outcome: Prediction | BaseException) -> dict[str, Any]:
