@@ -34,8 +34,8 @@ class FromPixels(torch.nn.Module):
         return self.network((pixels - self.mean) / self.std)
 
 
-def build(name: str = LITE0) -> torch.nn.Module:
-    torch.manual_seed(0)
+def build(name: str = LITE0, seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
     network = timm.create_model(name, pretrained=False, num_classes=CLASSES)
     return FromPixels(network).eval()
 
@@ -55,9 +55,9 @@ def export(network: torch.nn.Module) -> bytes:
     return stream.getvalue()
 
 
-def write(path: Path, name: str = LITE0) -> None:
+def write(path: Path, name: str = LITE0, seed: int = 0) -> None:
     about = {
-        "id": hashlib.sha256(name.encode()).hexdigest()[:32],
+        "id": hashlib.sha256(f"{name} {seed}".encode()).hexdigest()[:32],
         "created_utc": "2026-01-01T00:00:00Z",
         "classes": [f"class {number:04}" for number in range(CLASSES)],
         "family": "benchmark",
@@ -69,7 +69,7 @@ def write(path: Path, name: str = LITE0) -> None:
         "config": {},
         "versions": {},
     }
-    network = build(name)
+    network = build(name, seed)
     images = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), dtype=np.uint8)
     with torch.inference_mode():
         logits = network(torch.from_numpy(images)).numpy()
