@@ -35,6 +35,7 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 PROBLEM_BASE = "urn:clearsight:problem:"
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+UNAUTHORIZED = 401
 SWALLOW_S = 1.0  # how long a refused body is read and dropped, so that the refusal can be read
 
 
@@ -263,6 +264,8 @@ def problem_response(request_id: str, error: BaseException) -> Response:
     seconds = retry_after_s(error)
     if seconds is not None:
         response.headers.append((b"retry-after", str(max(1, math.ceil(seconds))).encode("ascii")))
+    if response.status == UNAUTHORIZED:
+        response.headers.append((b"www-authenticate", b"Bearer"))
     return response
 
 
