@@ -15,12 +15,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE / "parts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
 import harness
 import record
 
+HERE = Path(__file__).parent
 ANSWER_S, IDLE_MB = 1.5, 250.0
 
 

@@ -12,9 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE / "parts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
 import harness
 import record
 
@@ -22,6 +21,7 @@ from clearsight.client.errors import UnreachableError
 from clearsight.client.load.lines import http_connect
 from clearsight.client.load.requests import Ask, http_request, rest_requests
 
+HERE = Path(__file__).parent
 READY_TARGET_MS = 100.0
 
 

@@ -20,12 +20,12 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE / "parts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
 import harness
 import record
 
+HERE = Path(__file__).parent
 COLD_S, CLIENTS = 0.5, 4
 VARIANTS = """
 import sys

@@ -11,12 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE / "parts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
 import harness
 import record
 
+HERE = Path(__file__).parent
 TIMES, DEADLINE_S, AGAIN_S, PIECE_S = 3.0, 0.5, 5.0, 10.0
 
 

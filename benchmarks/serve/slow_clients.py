@@ -18,12 +18,12 @@ import threading
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE / "parts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
 import harness
 import record
 
+HERE = Path(__file__).parent
 SHARE, ROUNDS, IDLE_S, TARGET = 0.3, 3, 30.0, 2.0
 HEAD = b"POST /v1/recognize HTTP/1.1\r\nHost: slow\r\n"
 

@@ -17,12 +17,12 @@ import threading
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
-sys.path.insert(0, str(HERE / "parts"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent / "parts"))
 import harness
 import record
 
+HERE = Path(__file__).parent
 EVERY_S, WARM_UP_SHARE, MOST_WARM_UP_S, NEW_CONNECTIONS_S = 5.0, 0.25, 300.0, 20.0
 
 
