@@ -83,6 +83,7 @@ def every_route(
     routes = _health(service) + operations.routes() + _page()
     for key in http_protocols() if protocols is None else protocols:
         routes += PROTOCOLS.load(key)(service).routes()
+    routes.append(_document(service, routes))
     return routes
 
 
@@ -189,16 +190,19 @@ def _health(service: Service) -> list[Route]:
         request.options()
         return Response(200, service.metrics.text(), CONTENT_TYPE)
 
-    async def openapi_json(request: Request) -> Response:
-        request.options()
-        return json_response(openapi(service))
-
     return [
         Route("GET", "/livez", livez, "public"),
         Route("GET", "/readyz", readyz, "public"),
         Route("GET", "/metrics", metrics, "metrics"),
-        Route("GET", "/openapi.json", openapi_json, "public"),
     ]
+
+
+def _document(service: Service, routes: list[Route]) -> Route:
+    async def openapi_json(request: Request) -> Response:
+        request.options()
+        return json_response(openapi(service, routes))
+
+    return Route("GET", "/openapi.json", openapi_json, "public")
 
 
 def _page() -> list[Route]:

@@ -2,52 +2,134 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from clearsight.core.version import __version__
 from clearsight.data.header import FORMATS
-from clearsight.serve.service import MODEL_NAME, Service
-from clearsight.serve.status import IMAGE_STATUSES, STATUSES, UNEXPECTED
+from clearsight.serve.calls import PRIORITIES
+from clearsight.serve.http_messages import Route
+from clearsight.serve.limits import ServiceLimits
+from clearsight.serve.openapi_oip import oip_operations, oip_schemas
+from clearsight.serve.openapi_parts import (
+    BASE64_PICTURE,
+    BOOLEAN,
+    INTEGER,
+    JSON_TYPE,
+    MODEL,
+    PATH_PARTS,
+    PROBLEM_TYPE,
+    TEXT,
+    VERSION,
+    Json,
+    answer,
+    array,
+    closed,
+    open_object,
+    query,
+    ref,
+    refusals,
+    some,
+    titles,
+)
+from clearsight.serve.routing import PART
+from clearsight.serve.service import Service
+from clearsight.serve.state import needs_keys
 
-Json = dict[str, Any]
-TEXT: Json = {"type": "string"}
-INTEGER: Json = {"type": "integer"}
-CLIENT_LEFT = 499  # nobody is there to read it
+UNDOCUMENTED = (".js", ".css", ".svg")  # files of the page
+KEY_CODES = (401, 403, 429, 503)  # what a route that asks for a key can answer besides
 
 
-def openapi(service: Service) -> Json:
-    """Return the document that describes what this service does, its limits included."""
+def openapi(service: Service, routes: Sequence[Route]) -> Json:
+    """Return the document that describes what this service does, its limits included.
+
+    Args:
+        service: whose limits hold.
+        routes: what it answers; a route of somebody else's protocol is named without details.
+    """
+    operations = _operations(service) | oip_operations(service.limits)
+    keys = needs_keys(service.access)
+    paths: dict[str, Json] = {}
+    for route in routes:
+        if not route.path.endswith(UNDOCUMENTED):
+            told = operations.get((route.method, route.path)) or _unknown(route)
+            paths.setdefault(route.path, {})[route.method.lower()] = _complete(route, told, keys)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "clearsight",
             "version": __version__,
-            "description": "Recognizes pictures. Errors are problem+json (RFC 9457).",
+            "description": (
+                "Recognizes pictures. Errors are problem+json (RFC 9457) under /v1 and "
+                '{"error": "..."} under /v2.'
+            ),
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {
-            "/v1/recognize": {"post": _recognize(service)},
-            "/v1/models": {"get": _get("What is served", "Models", failures={"400": "Problem"})},
-            "/livez": {"get": _get("Is the process alive", "State")},
-            "/readyz": {"get": _get("Does it take requests", "State", failures={"503": "State"})},
-            "/metrics": {"get": _text("Prometheus metrics", "text/plain", refuses=True)},
-            "/openapi.json": {"get": _get("This document", None)},
-            "/": {"get": _text("The page", "text/html")},
-        },
+        "paths": paths,
         "components": {
-            "schemas": _schemas(service),
+            "schemas": _schemas(service.limits) | oip_schemas(service.limits),
             "headers": {
                 "X-Request-Id": {
                     "description": "The request's id: the client's own, else a new one",
-                    "schema": {"type": "string"},
+                    "schema": TEXT,
                 }
+            },
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
         },
     }
 
 
-def _recognize(service: Service) -> Json:
-    either: Json = {"oneOf": [_ref("Answer"), _ref("ListAnswer")]}
+def _complete(route: Route, operation: Json, keys: bool) -> Json:
+    """Return an operation with the parts of its address and what its scope brings."""
+    parts = [
+        {"name": name, "in": "path", "required": True, "schema": PATH_PARTS.get(name, TEXT)}
+        for name in PART.findall(route.path)
+    ]
+    told = {**operation, "parameters": parts + operation.get("parameters", [])}
+    if route.scope != "public":
+        anybody: list[Json] = [] if keys or route.scope == "admin" else [{}]
+        told["security"] = [*anybody, {"bearer": []}, {"key": []}]
+        schema, kind = ("OipError", JSON_TYPE) if _is_oip(route) else ("Problem", PROBLEM_TYPE)
+        refused = refusals(some(*KEY_CODES), schema, kind)
+        told["responses"] = {**refused, **told["responses"]}
+    return told
+
+
+def _is_oip(route: Route) -> bool:
+    return route.path == "/v2" or route.path.startswith("/v2/")
+
+
+def _unknown(route: Route) -> Json:
+    return {
+        "summary": f"{route.method} {route.path}",
+        "responses": {"default": {"description": "Answered"}},
+    }
+
+
+def _operations(service: Service) -> dict[tuple[str, str], Json]:
+    limits = service.limits
+    one = len(service.models.names()) == 1
+    return {
+        ("POST", "/v1/recognize"): _recognize(limits, one),
+        ("GET", "/v1/models"): _get("What is served", "Models"),
+        ("GET", "/v1/stats"): _get("Live figures of every model", "Anything"),
+        ("GET", "/v1/models/{name}/drift"): {
+            **_get("How far answers lie from the reference", "Anything", 404),
+            "parameters": [query("version", VERSION, "Which version; production where not given")],
+        },
+        ("POST", "/v1/feedback"): _feedback(),
+        ("GET", "/livez"): _get("Is the process alive", "State"),
+        ("GET", "/readyz"): _readyz(),
+        ("GET", "/metrics"): _text("Prometheus metrics", "text/plain", refuses=True),
+        ("GET", "/openapi.json"): _get("This document", "Anything"),
+        ("GET", "/"): _text("The page", "text/html"),
+    }
+
+
+def _recognize(limits: ServiceLimits, one: bool) -> Json:
+    either: Json = {"oneOf": [ref("Answer"), ref("ListAnswer")]}
     return {
         "operationId": "recognize",
         "summary": "Recognize one picture or several",
@@ -58,170 +140,123 @@ def _recognize(service: Service) -> Json:
             "in which a picture that cannot be used has an `error`. When none can be used, the "
             "answer is the first one's problem."
         ),
-        "parameters": _parameters(service),
-        "requestBody": {"required": True, "content": _bodies(service)},
-        "responses": {"200": _json_answer("Labels, best first", either), **_problems()},
+        "parameters": _parameters(limits, one),
+        "requestBody": {"required": True, "content": _bodies(limits)},
+        "responses": {
+            "200": answer("Labels, best first", either),
+            **refusals(titles(), "Problem", PROBLEM_TYPE),
+        },
     }
 
 
-def _parameters(service: Service) -> list[Json]:
-    most = service.limits.top
+def _parameters(limits: ServiceLimits, one: bool) -> list[Json]:
+    top: Json = {"type": "integer", "minimum": 1, "maximum": limits.top, "default": 5}
+    seconds: Json = {"type": "string", "pattern": r"^[0-9]{0,5}[1-9](\.[0-9]{1,9})?$"}
     return [
-        {
-            "name": "top",
-            "in": "query",
-            "description": "How many labels; more than the model's classes gives all",
-            "schema": {"type": "integer", "minimum": 1, "maximum": most, "default": 5},
-        },
-        {
-            "name": "model",
-            "in": "query",
-            "description": "Which model; may be left out where one is served",
-            "required": len(service.models) > 1,
-            "schema": {"type": "string", "pattern": f"^{MODEL_NAME.pattern}$"},
-        },
+        query("top", top, "How many labels; more than the model's classes gives all"),
+        query("model", MODEL, "Which model; may be left out where one is served", not one),
+        query("version", VERSION, "Which version; production, or the canary, where not given"),
+        query("priority", {"enum": list(PRIORITIES)}, "batch runs when nothing normal waits"),
+        query("deadline", seconds, "Seconds after which nobody needs the answer"),
     ]
 
 
-def _bodies(service: Service) -> Json:
+def _bodies(limits: ServiceLimits) -> Json:
     raw: Json = {"schema": {"type": "string", "format": "binary"}}
-    files: Json = {
-        "type": "array",
-        "items": {"type": "string", "contentMediaType": "application/octet-stream"},
-        "minItems": 1,
-        "maxItems": service.limits.pictures,
-    }
+    file: Json = {"type": "string", "contentMediaType": "application/octet-stream"}
+    files = array(file, minItems=1, maxItems=limits.pictures)
     return {
         **{f"image/{name}": raw for name in FORMATS},
         "application/octet-stream": raw,
         "multipart/form-data": {"schema": {"type": "object", "properties": {"image": files}}},
-        "application/json": {"schema": _ref("Upload")},
+        JSON_TYPE: {"schema": ref("Upload")},
     }
 
 
-def _problems() -> Json:
-    every = [*STATUSES.values(), *IMAGE_STATUSES.values(), UNEXPECTED]
-    titles: dict[int, list[str]] = {}
-    for status in every:
-        if status.http != CLIENT_LEFT:
-            titles.setdefault(status.http, []).append(status.title)
+def _feedback() -> Json:
     return {
-        str(code): {
-            "description": "; ".join(titles[code]),
-            "headers": _id_header(),
-            "content": {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-            },
-        }
-        for code in sorted(titles)
+        "summary": "Say what a picture really shows",
+        "requestBody": {"required": True, "content": {JSON_TYPE: {"schema": ref("Correction")}}},
+        "responses": {
+            "200": answer("Kept", ref("Anything")),
+            **refusals(titles(), "Problem", PROBLEM_TYPE),
+        },
     }
 
 
-def _get(summary: str, schema: str | None, failures: dict[str, str] | None = None) -> Json:
-    body: Json = {"type": "object"} if schema is None else _ref(schema)
-    responses: Json = {"200": _json_answer("Answered", body)}
-    for code, name in {"400": "Problem", **(failures or {})}.items():
-        kind = "application/problem+json" if name == "Problem" else "application/json"
-        responses[code] = _json_answer("Not so", _ref(name), kind)
-    return {"summary": summary, "responses": responses}
-
-
-def _text(summary: str, content_type: str, refuses: bool = False) -> Json:
-    content: Json = {content_type: {"schema": {"type": "string"}}}
-    responses: Json = {
-        "200": {"description": "Answered", "headers": _id_header(), "content": content}
+def _get(summary: str, schema: str, *codes: int) -> Json:
+    return {
+        "summary": summary,
+        "responses": {
+            "200": answer("Answered", ref(schema)),
+            **refusals(some(400, *codes), "Problem", PROBLEM_TYPE),
+        },
     }
+
+
+def _readyz() -> Json:
+    told = _get("Does it take requests", "State")
+    told["responses"]["503"] = answer("Not so", ref("State"))
+    return told
+
+
+def _text(summary: str, kind: str, refuses: bool = False) -> Json:
+    responses = {"200": answer("Answered", TEXT, kind)}
     if refuses:
-        responses["400"] = _json_answer("Not so", _ref("Problem"), "application/problem+json")
+        responses |= refusals(some(400), "Problem", PROBLEM_TYPE)
     return {"summary": summary, "responses": responses}
 
 
-def _json_answer(description: str, schema: Json, kind: str = "application/json") -> Json:
+def _schemas(limits: ServiceLimits) -> Json:
+    problem = ["type", "title", "status", "detail", "id"]
+    kinds = dict.fromkeys(problem, TEXT) | {"status": INTEGER}
+    many = array(BASE64_PICTURE, minItems=1, maxItems=limits.pictures)
+    upload = [closed(["image"], image=BASE64_PICTURE), closed(["images"], images=many)]
     return {
-        "description": description,
-        "headers": _id_header(),
-        "content": {kind: {"schema": schema}},
-    }
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _id_header() -> Json:
-    return {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}
-
-
-def _object(required: list[str], closed: bool = True, **properties: Json) -> Json:
-    schema: Json = {"type": "object", "required": required, "properties": properties}
-    if closed:
-        schema["additionalProperties"] = False
-    return schema
-
-
-def _schemas(service: Service) -> Json:
-    return {
-        **_upload_schema(service),
+        "Upload": {"oneOf": upload},
         **_answer_schemas(),
-        "Problem": _object(
-            ["type", "title", "status", "detail", "id"],
-            closed=False,
-            type=TEXT,
-            title=TEXT,
-            status=INTEGER,
-            detail=TEXT,
-            id=TEXT,
-        ),
-        "Models": _object(["models"], models={"type": "array", "items": _model_schema()}),
-        "State": _object(["status"], status={"enum": ["live", "ready", "stopping"]}),
-    }
-
-
-def _upload_schema(service: Service) -> Json:
-    base64: Json = {
-        "type": "string",
-        "contentEncoding": "base64",
-        "pattern": "^[A-Za-z0-9+/]*={0,2}$",
-    }
-    many: Json = {"type": "array", "minItems": 1, "items": base64}
-    many["maxItems"] = service.limits.pictures
-    return {
-        "Upload": {"oneOf": [_object(["image"], image=base64), _object(["images"], images=many)]}
+        "Problem": open_object(problem, **kinds),
+        "Models": closed(["models"], models=array(_model_schema())),
+        "State": closed(["status"], status={"enum": ["live", "ready", "stopping"]}),
+        "Correction": closed(["label"], label=TEXT, request=TEXT, image=BASE64_PICTURE),
+        "Anything": {"type": "object"},
     }
 
 
 def _answer_schemas() -> Json:
     score: Json = {"type": "number", "minimum": 0, "maximum": 1}
-    label = _object(["label", "score"], label=TEXT, score=score)
-    predictions: Json = {"type": "array", "minItems": 1, "items": label}
-    accepted: Json = {
-        "type": "boolean",
-        "description": "False when the model is not sure: the best score is below its threshold",
+    predictions = array(closed(["label", "score"], label=TEXT, score=score), minItems=1)
+    accepted = BOOLEAN | {
+        "description": "False when the model is not sure: the best score is below its threshold"
     }
-    present: Json = {"type": "array", "items": TEXT}
-    present["description"] = "Only of a multi-label model: the classes that are in the picture"
-    rank: Json = {"type": "number", "minimum": 0}
-    rank["description"] = "Only of an ordinal model: the mean position on its scale"
+    present = array(TEXT) | {
+        "description": "Only of a multi-label model: the classes that are in the picture"
+    }
+    rank: Json = {
+        "type": "number",
+        "minimum": 0,
+        "description": "Only of an ordinal model: the mean position on its scale",
+    }
     found: Json = {"predictions": predictions, "accepted": accepted, "labels": present}
     found["rank"] = rank
     name: Json = {"type": ["string", "null"]}
-    result = _object(["name"], name=name, **found, error=_ref("Problem"))
+    result = closed(["name"], name=name, **found, error=ref("Problem"))
     named: Json = {"id": TEXT, "model": TEXT, "version": TEXT}
-    results: Json = {"type": "array", "items": result}
     return {
-        "Answer": _object([*named, "predictions", "accepted"], **named, **found),
-        "ListAnswer": _object([*named, "results"], **named, results=results),
+        "Answer": closed([*named, "predictions", "accepted"], **named, **found),
+        "ListAnswer": closed([*named, "results"], **named, results=array(result)),
     }
 
 
 def _model_schema() -> Json:
-    return _object(
-        ["name", "version", "task", "classes", "input"],
+    state = open_object(["version", "roles", "state"], version=TEXT, roles=array(TEXT), state=TEXT)
+    size = closed(["height", "width", "channels"], height=INTEGER, width=INTEGER, channels=INTEGER)
+    return closed(
+        ["name", "version", "task", "classes", "input", "versions"],
         name=TEXT,
         version=TEXT,
         task={"enum": ["single-label", "multi-label", "ordinal"]},
-        classes={"type": "array", "items": TEXT},
-        input=_object(
-            ["height", "width", "channels"], height=INTEGER, width=INTEGER, channels=INTEGER
-        ),
+        classes=array(TEXT),
+        input=size,
+        versions=array(state),
     )
