@@ -6,7 +6,7 @@ It is bare ASGI on purpose: one dictionary look-up stands between the server and
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from pathlib import PurePath
 
@@ -60,7 +60,10 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def build_app(
-    service: Service, protocols: list[str] | None = None, operations: Operations | None = None
+    service: Service,
+    protocols: list[str] | None = None,
+    operations: Operations | None = None,
+    more: Sequence[Route] = (),
 ) -> Asgi:
     """Return the ASGI application of a service.
 
@@ -68,19 +71,23 @@ def build_app(
         service: what answers.
         protocols: keys of `PROTOCOLS`; all that speak HTTP where None.
         operations: what watches the service; one that keeps nothing where None.
+        more: further routes, such as a registry's.
 
     Returns:
         A callable for any ASGI server; uvicorn in `run.serve`.
     """
-    return app_of(service, every_route(service, protocols, operations))
+    return app_of(service, every_route(service, protocols, operations, more))
 
 
 def every_route(
-    service: Service, protocols: list[str] | None = None, operations: Operations | None = None
+    service: Service,
+    protocols: list[str] | None = None,
+    operations: Operations | None = None,
+    more: Sequence[Route] = (),
 ) -> list[Route]:
-    """Return every route of the application: health, figures, the page, and the protocols'."""
+    """Return every route: health, figures, the page, the protocols' and `more`."""
     operations = operations or Operations(service)
-    routes = _health(service) + operations.routes() + _page()
+    routes = [*_health(service), *operations.routes(), *_page(), *more]
     for key in http_protocols() if protocols is None else protocols:
         routes += PROTOCOLS.load(key)(service).routes()
     routes.append(_document(service, routes))

@@ -11,6 +11,7 @@
         ├── QuotaError               its key has used up what it may use
         ├── UnknownModelError        it names a model that is not served
         ├── UnknownVersionError      it names a version that the model does not have
+        ├── RefusedChangeError       a change of the registry does not pass its checks
         ├── BodyTooLargeError        it is larger than the limit
         ├── BodyTooSlowError         its body did not arrive in time
         ├── OverloadedError          the queue is full, or it would wait past its deadline
@@ -93,6 +94,10 @@ class UnknownVersionError(RequestError):
     def __init__(self, name: str, version: str, known: Iterable[str]) -> None:
         hint = nearest(version[:80], known)
         super().__init__(f"The model {name!r} has no version {version[:80]!r}.{hint}")
+
+
+class RefusedChangeError(RequestError):
+    """A change of the registry does not pass its checks; nothing was changed."""
 
 
 class BodyTooLargeError(RequestError):

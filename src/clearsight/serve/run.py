@@ -15,6 +15,7 @@ from clearsight.serve.access.tls import Tls
 from clearsight.serve.app import Asgi, build_app
 from clearsight.serve.catalogue import Catalogue, Folders, Together
 from clearsight.serve.grpc_server import grpc_port, require_grpc, start_grpc
+from clearsight.serve.http_messages import Route
 from clearsight.serve.http_server import HttpServer, Stop
 from clearsight.serve.limits import ServiceLimits
 from clearsight.serve.listening import listen, shown
@@ -100,7 +101,7 @@ def serve(
             service = open_service(models, limits, engine, state)
             try:
                 operations = Operations(service, state.folder if state else None, tracer)
-                app = build_app(service, operations=operations)
+                app = build_app(service, operations=operations, more=_registry_routes(state))
                 _run(service, app, door, tls, listener, progress, on_ready)
                 operations.close()
             finally:
@@ -138,6 +139,14 @@ def _run(
     beside = None if door.grpc_port is None else grpc
     HttpServer(app, service, ready, tls, beside).run(sockets=[listener])
     progress.say("stopped", url=url)
+
+
+def _registry_routes(state: State | None) -> list[Route]:
+    if state is None:
+        return []
+    from clearsight.serve.registry.routes import RegistryRoutes
+
+    return RegistryRoutes(state.registry).routes()
 
 
 def open_service(

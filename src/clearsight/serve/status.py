@@ -55,6 +55,7 @@ STATUSES: dict[type[Exception], Status] = {
     errors.UnknownModelError: Status(404, "unknown-model", "No such model"),
     errors.UnknownVersionError: Status(404, "unknown-version", "No such version"),
     errors.BodyTooSlowError: Status(408, "body-too-slow", "The body did not arrive in time"),
+    errors.RefusedChangeError: Status(409, "refused-change", "The change was refused"),
     errors.BodyTooLargeError: Status(413, "body-too-large", "The request is too large"),
     errors.FormatRefusedError: Status(415, "format-refused", "This encoding is not read here"),
     errors.ImpossibleRequestError: Status(422, "impossible-request", "The request cannot be met"),
