@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from postgresql_cluster import cluster, fresh_database
+from store_support import passes, plain_bundle
+
+from clearsight.core.bundle import Bundle
+from clearsight.serve.registry.model_registry import ModelRegistry
+from clearsight.serve.store.blobs import FolderBlobs
+from clearsight.serve.store.database import Database
+
+KINDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Path]:
+    with cluster() as socket:
+        yield socket
+
+
+@pytest.fixture(params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty database, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    return fresh_database(request.getfixturevalue("server"), f"test_{uuid4().hex}")
+
+
+@pytest.fixture
+def new_database() -> Iterator[Callable[[str], Database]]:
+    """Open databases that are closed after the test."""
+    opened: list[Database] = []
+
+    def new(url: str) -> Database:
+        opened.append(Database(url))
+        return opened[-1]
+
+    yield new
+    for database in opened:
+        database.close()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Callable[[str], Bundle]:
+    """Make Bundles that no engine opens."""
+    return lambda tag: plain_bundle(tmp_path / f"bundle-{uuid4().hex}", tag)
+
+
+@pytest.fixture
+def registry(url: str, tmp_path: Path, new_database: Callable[[str], Database]) -> ModelRegistry:
+    """An empty registry whose checks pass, on each kind of database."""
+    return ModelRegistry(new_database(url), FolderBlobs(tmp_path / "bundles"), check=passes)
