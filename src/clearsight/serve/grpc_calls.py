@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -33,7 +33,7 @@ from clearsight.serve.errors import (
 from clearsight.serve.grpc_messages import GrpcRequest, Method
 from clearsight.serve.http_messages import REQUEST_ID, Buffers
 from clearsight.serve.operations.requests import Answered
-from clearsight.serve.protocols import PROTOCOLS, grpc_protocols
+from clearsight.serve.protocols import PROTOCOLS, GrpcProtocol, grpc_protocols
 from clearsight.serve.service import Service
 from clearsight.serve.status import detail_of, retry_after_s, status_of
 
@@ -44,7 +44,6 @@ METADATA_BYTES = 16 * 1024
 DETAIL_LENGTH = 1000  # clients take about 8 KB of metadata, and the detail is part of that
 WATCH_S = 0.05
 REFLECTION_S = 10.0
-HEADROOM = 64 * 1024  # a message's own fields, beside the tensors that the body limit is about
 OK = 200
 
 Context = Any
@@ -57,6 +56,7 @@ class GrpcServer:
         service: what answers.
         host, port: where to listen.
         tls: certificate and key; None serves without.
+        protocols: what answers; every gRPC protocol of the registry where None.
 
     Raises:
         StartError: the port is taken, or the certificate cannot be used.
@@ -65,11 +65,18 @@ class GrpcServer:
         port: the TCP port.
     """
 
-    def __init__(self, service: Service, host: str, port: int, tls: Tls | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        host: str,
+        port: int,
+        tls: Tls | None = None,
+        protocols: Sequence[GrpcProtocol] | None = None,
+    ) -> None:
         limits = service.limits
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", limits.body_bytes + HEADROOM),
+                ("grpc.max_receive_message_length", limits.body_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_metadata_size", METADATA_BYTES),
                 ("grpc.max_concurrent_streams", MOST_STREAMS),
@@ -79,8 +86,9 @@ class GrpcServer:
             ]
         )
         calls, names, pool = Calls(service), [], descriptor_pool.DescriptorPool()
-        for key in grpc_protocols():
-            protocol = PROTOCOLS.load(key)(service)
+        if protocols is None:
+            protocols = [PROTOCOLS.load(key)(service) for key in grpc_protocols()]
+        for protocol in protocols:
             names.append(protocol.service_name)
             pool.Add(protocol.file)
             self._server.add_generic_rpc_handlers([calls.handlers(protocol.methods())])

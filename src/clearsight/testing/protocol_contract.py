@@ -1,7 +1,8 @@
-"""What every HTTP protocol of the service must satisfy.
+"""What every protocol of the service must satisfy, whatever it travels over.
 
 A clause gets a protocol class, mounts it on a Service around a predictor that can be watched and
-held, and talks bare ASGI to it. Nothing listens on a port.
+held, and talks to it through `protocol_channels`: the same requests, the same errors, the same
+Predictions.
 """
 
 from __future__ import annotations
@@ -20,23 +21,22 @@ from PIL import Image
 
 from clearsight.core.nouns import ImageHWC, ImagesNHWC, Prediction, Preprocessing, Scores, Task
 from clearsight.data.preprocess import prepare_encoded
-from clearsight.serve.app import app_of
-from clearsight.serve.http_messages import Scope
-from clearsight.serve.protocols import PROTOCOLS, Exchange
-from clearsight.serve.service import Model, Service, ServiceLimits
-from clearsight.serve.status import STATUSES
-from clearsight.testing.contract import Contract
-from clearsight.testing.protocol_violations import (
-    Brittle,
-    NeverFails,
-    Stubborn,
-    Talkative,
-    Unbounded,
-    WorstFirst,
+from clearsight.serve.access.caller import NOBODY, SCOPES, Caller
+from clearsight.serve.errors import (
+    BodyTooLargeError,
+    ExpiredError,
+    ForbiddenError,
+    ModelFailedError,
+    UnauthorizedError,
 )
+from clearsight.serve.protocols import PROTOCOLS, Answer, Exchange
+from clearsight.serve.service import Model, Service, ServiceLimits
+from clearsight.serve.status import IMAGE_STATUSES, STATUSES, UNEXPECTED, Status
+from clearsight.testing.contract import Contract
+from clearsight.testing.protocol_channels import NOTHING, PATIENCE_S, Channel, channel_to
+from clearsight.testing.protocol_violations import VIOLATIONS
 
 LABELS = ("red", "green", "blue", "</script><b>猫")
-PATIENCE_S = 5.0
 
 
 class WatchedPredictor:
@@ -92,68 +92,30 @@ class WatchedPredictor:
 
 
 @dataclass
-class Answer:
-    """What came back over ASGI; status 0 when nothing did."""
-
-    status: int
-    headers: dict[bytes, bytes]
-    body: bytes
-
-
-@dataclass
 class Mounted:
     """A protocol on a Service around a WatchedPredictor."""
 
     protocol: Any
     service: Service
     predictor: WatchedPredictor
+    channel: Channel
 
-    def exchanges(self, encoded: bytes, top: int = 3) -> dict[str, Exchange]:
+    def exchanges(self, encoded: bytes, top: int = 5) -> dict[str, Exchange]:
         """Return every way to send one picture."""
         exchanges: dict[str, Exchange] = self.protocol.exchanges(encoded, top, "watched")
         assert exchanges, "the protocol shows no way to send a picture"
         return exchanges
 
     async def ask(
-        self, exchange: Exchange, leave: asyncio.Event | None = None, headers: Any = ()
+        self, exchange: Exchange, leave: asyncio.Event | None = None, announced: bool = True
     ) -> Answer:
-        """Send one request in two pieces; the client leaves when `leave` is set."""
-        path, _, query = exchange.target.partition("?")
-        scope: Scope = {
-            "type": "http",
-            "method": exchange.method,
-            "path": path,
-            "query_string": query.encode("ascii"),
-            "headers": [
-                (b"content-length", str(len(exchange.body)).encode()),
-                *(
-                    [(b"content-type", exchange.content_type.encode())]
-                    * bool(exchange.content_type)
-                ),
-                *headers,
-            ],
-        }
-        middle = len(exchange.body) // 2
-        pieces = [(exchange.body[middle:], False), (exchange.body[:middle], True)]
-        answer = Answer(0, {}, b"")
-        never = leave or asyncio.Event()
+        """Send one request; the client leaves when `leave` is set."""
+        return await self.channel.ask(exchange, leave, announced)
 
-        async def receive() -> dict[str, Any]:
-            if pieces:
-                body, more = pieces.pop()
-                return {"type": "http.request", "body": body, "more_body": more}
-            await never.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(event: Any) -> None:
-            if event["type"] == "http.response.start":
-                answer.status, answer.headers = event["status"], dict(event["headers"])
-            else:
-                answer.body += event.get("body", b"")
-
-        app = app_of(self.service, self.protocol(self.service).routes())
-        await asyncio.wait_for(app(scope, receive, send), PATIENCE_S)
-        return answer
+    def expects(self, answer: Answer, status: Status, where: str) -> None:
+        """Pass when an answer is that of a row of the table of errors, and says something."""
+        assert answer.code == self.channel.code(status), f"{where}: {answer.code!r}"
+        assert not answer.code or answer.body, f"{where}: empty body"
 
 
 class ProtocolContract(Contract):
@@ -162,18 +124,20 @@ class ProtocolContract(Contract):
     registry = PROTOCOLS
 
     def check_every_way_gives_the_same_prediction(self, protocol: Any) -> None:
-        """Raw, form, base64 or tensor: the Prediction is the predictor's own."""
+        """Raw, form, base64 or tensor, over HTTP or gRPC: the Prediction is the predictor's own."""
 
         async def run(mounted: Mounted) -> None:
             for encoded in (picture("PNG"), picture("JPEG", (9, 200, 60)), picture("WEBP")):
-                expected = mounted.predictor.recognize(encoded, 3)
-                for way, exchange in mounted.exchanges(encoded).items():
-                    answer = await mounted.ask(exchange)
-                    assert answer.status == 200, f"{way}: {answer.status} {answer.body[:200]!r}"
-                    got = mounted.protocol.prediction(answer.body)
-                    assert got.labels == expected.labels, way
-                    assert got.accepted == expected.accepted, way
-                    assert np.allclose(got.scores, expected.scores, rtol=0, atol=1e-6), way
+                for top in (3, 5):
+                    expected = mounted.predictor.recognize(encoded, top)
+                    for way, exchange in mounted.exchanges(encoded, top).items():
+                        answer = await mounted.ask(exchange)
+                        told = f"{way}: {answer.code} {answer.body[:200]!r}"
+                        assert mounted.channel.succeeded(answer), told
+                        got = mounted.protocol.prediction(answer)
+                        assert got.labels == expected.labels, way
+                        assert got.accepted == expected.accepted, way
+                        assert np.allclose(got.scores, expected.scores, rtol=0, atol=1e-6), way
 
         mount(protocol, run)
 
@@ -188,55 +152,69 @@ class ProtocolContract(Contract):
                 error.retry_after_s = 3.2  # type: ignore[attr-defined]
                 mounted.service.submit = raiser(error)  # type: ignore[method-assign]
                 answer = await mounted.ask(exchange)
-                expected = 0 if status.http == 499 else status.http
-                assert answer.status == expected, f"{kind.__name__}: {answer.status}"
-                assert not expected or answer.body, f"{kind.__name__}: empty body"
-                if expected == 503:
-                    assert answer.headers[b"retry-after"] == b"4"
+                mounted.expects(answer, status, kind.__name__)
+                if status.http == 503:
+                    assert answer.headers["retry-after"] == "4"
             secret = RuntimeError("/secret/path.py line 3")
             mounted.service.submit = raiser(secret)  # type: ignore[method-assign]
             answer = await mounted.ask(exchange)
-            assert answer.status == 500
-            assert answer.body
+            mounted.expects(answer, UNEXPECTED, "an error that is not in the table")
             assert b"secret" not in answer.body, "an internal error's words reach the client"
             assert b"RuntimeError" not in answer.body
 
         mount(protocol, run)
 
-    def check_bad_pictures_are_refused(self, protocol: Any) -> None:
-        """Empty, not a picture, cut off, too many pixels: 4xx with a body, whichever way sent."""
+    def check_keys_are_asked_for(self, protocol: Any) -> None:
+        """Where keys are needed, none, a wrong one and one without the scope are refused."""
 
         async def run(mounted: Mounted) -> None:
-            large = picture("PNG", size=(300, 300))
+            mounted.service.access = Locked()
+            unauthorized, forbidden = STATUSES[UnauthorizedError], STATUSES[ForbiddenError]
+            for way, exchange in mounted.exchanges(picture("PNG")).items():
+                mounted.expects(await mounted.ask(exchange), unauthorized, f"{way}, no key")
+                for key, status in ((b"wrong", unauthorized), (b"metrics", forbidden)):
+                    answer = await mounted.ask(with_key(exchange, key.decode()))
+                    mounted.expects(answer, status, f"{way}, {key!r}")
+                assert mounted.predictor.calls == 0, "a request without a key reached the model"
+                for name in ("authorization", "x-api-key"):
+                    answer = await mounted.ask(with_key(exchange, "recognize", name))
+                    assert mounted.channel.succeeded(answer), f"{way}: {answer}"
+                mounted.predictor.calls = 0
+
+        mount(protocol, run)
+
+    def check_bad_pictures_are_refused(self, protocol: Any) -> None:
+        """Empty, not a picture, cut off, too many pixels: refused in words, whichever way sent."""
+
+        async def run(mounted: Mounted) -> None:
             cases = {
-                "empty": (b"", 400),
-                "text": (b"hello, this is no picture", 415),
-                "cut": (picture("JPEG")[:-200], 400),
-                "pixels": (large, 413),
+                "empty": b"",
+                "format": b"hello, this is no picture",
+                "undecodable": picture("JPEG")[:-200],
+                "pixels": picture("PNG", size=(300, 300)),
             }
-            for case, (encoded, status) in cases.items():
+            for case, encoded in cases.items():
                 for way, exchange in mounted.exchanges(encoded).items():
                     answer = await mounted.ask(exchange)
-                    assert answer.status == status, f"{case}, {way}: {answer.status}"
-                    assert answer.body, f"{case}, {way}: empty body"
+                    mounted.expects(answer, IMAGE_STATUSES[case], f"{case}, {way}")
             assert mounted.predictor.calls == 0, "a bad picture reached the model"
 
         mount(protocol, run, pixels=200 * 200)
 
     def check_oversize_is_refused(self, protocol: Any) -> None:
-        """A body beyond the limit is 413, announced or not."""
+        """A body beyond the limit is refused as such, announced or not."""
 
         async def run(mounted: Mounted) -> None:
+            too_large = STATUSES[BodyTooLargeError]
             for way, exchange in mounted.exchanges(bytes(5000)).items():
-                answer = await mounted.ask(exchange)
-                assert answer.status == 413, f"{way}: {answer.status}"
-                answer = await mounted.ask(exchange, headers=[(b"content-length", b"")])
-                assert answer.status == 413, f"{way}, unannounced: {answer.status}"
+                for announced in (True, False):
+                    answer = await mounted.ask(exchange, announced=announced)
+                    mounted.expects(answer, too_large, f"{way}, announced: {announced}")
 
         mount(protocol, run, body_bytes=2048)
 
     def check_malformed_is_refused(self, protocol: Any) -> None:
-        """Bytes changed anywhere in any request never give a 5xx."""
+        """Bytes changed anywhere in any request are never taken for the service's own failure."""
 
         async def run(mounted: Mounted) -> None:
             generator = np.random.default_rng(7)
@@ -247,12 +225,13 @@ class ProtocolContract(Contract):
                         body[at] = generator.integers(0, 256)
                     cut = bytes(body[: generator.integers(0, len(body) + 1)])
                     answer = await mounted.ask(replace(exchange, body=cut))
-                    assert 200 <= answer.status < 500, f"{way}: {answer.status}"
+                    told = mounted.channel.succeeded(answer) or mounted.channel.refused(answer)
+                    assert told, f"{way}: {answer.code} {answer.body[:200]!r}"
 
         mount(protocol, run)
 
     def check_late_never_reaches_the_model(self, protocol: Any) -> None:
-        """Past its deadline a request is answered 504 and dropped from the queue."""
+        """Past its deadline a request is answered as expired and dropped from the queue."""
 
         async def run(mounted: Mounted) -> None:
             exchange = next(iter(mounted.exchanges(picture("PNG")).values()))
@@ -261,7 +240,7 @@ class ProtocolContract(Contract):
             await asyncio.wait({late}, timeout=1)
             await release(mounted, first)
             assert mounted.predictor.calls == 1, "an expired request reached the model"
-            assert (await late).status == 504, late.result().status
+            mounted.expects(await late, STATUSES[ExpiredError], "late")
 
         mount(protocol, run, deadline_s=0.2)
 
@@ -276,37 +255,55 @@ class ProtocolContract(Contract):
             await asyncio.sleep(0.1)
             leave.set()
             await asyncio.wait({second}, timeout=1)
+            ends = time.monotonic() + 1
+            while mounted.service.queue.waiting() and time.monotonic() < ends:
+                await asyncio.sleep(0.01)
             await release(mounted, first)
             assert mounted.predictor.calls == 1, "a cancelled request reached the model"
-            assert (await second).status == 0, "an answer was sent to a client that left"
+            assert await second == NOTHING, "an answer was sent to a client that left"
 
         mount(protocol, run)
 
     def check_no_number_is_no_answer(self, protocol: Any) -> None:
-        """A model that gives NaN, or raises, is a 500 on every way, never a 200."""
+        """A model that gives NaN, or raises, is the service's failure on every way."""
 
         async def run(mounted: Mounted) -> None:
             for score, error in ((float("nan"), None), (None, ValueError("/inside/model"))):
                 mounted.predictor.broken_score, mounted.predictor.error = score, error
                 for way, exchange in mounted.exchanges(picture("PNG")).items():
                     answer = await mounted.ask(exchange)
-                    assert answer.status == 500, f"{way}: {answer.status}"
+                    mounted.expects(answer, STATUSES[ModelFailedError], way)
                     assert b"inside" not in answer.body
 
         mount(protocol, run)
 
     def broken(self) -> dict[str, Any]:
         """One planted violation a clause."""
-        return {
-            "check_every_way_gives_the_same_prediction": WorstFirst,
-            "check_every_error_is_mapped": Talkative,
-            "check_bad_pictures_are_refused": NeverFails,
-            "check_oversize_is_refused": Unbounded,
-            "check_malformed_is_refused": Brittle,
-            "check_late_never_reaches_the_model": Stubborn,
-            "check_cancelled_never_reaches_the_model": Stubborn,
-            "check_no_number_is_no_answer": NeverFails,
-        }
+        return VIOLATIONS
+
+
+class Locked:
+    """The access of a service whose keys are the names of scopes."""
+
+    def caller(self, token: str | None, address: str) -> Caller:
+        """Return who holds the key that is called like a scope."""
+        if token is None:
+            return NOBODY
+        if token not in SCOPES:
+            raise UnauthorizedError("This is no key.")
+        return Caller("0123456789ab", "", frozenset({token}))
+
+    def charge(self, caller: Caller, pictures: int) -> None:
+        """Count nothing."""
+
+    def give_back(self, caller: Caller, pictures: int) -> None:
+        """Count nothing."""
+
+
+def with_key(exchange: Exchange, key: str, header: str = "authorization") -> Exchange:
+    """Return a request that carries a key."""
+    value = f"Bearer {key}" if header == "authorization" else key
+    return replace(exchange, headers=(*exchange.headers, (header, value)))
 
 
 def picture(
@@ -329,8 +326,8 @@ def mount(
 
 
 async def _mounted(protocol: Any, run: Any, limits: dict[str, Any]) -> None:
-    async with _service(limits) as (service, predictor):
-        await run(Mounted(protocol, service, predictor))
+    async with _service(limits) as (service, predictor), channel_to(protocol, service) as channel:
+        await run(Mounted(protocol, service, predictor, channel))
 
 
 @asynccontextmanager
