@@ -122,6 +122,7 @@ def write(options: argparse.Namespace, measured: dict) -> None:
         for one in (limited, control)
     )
     of = record.Measurement.of
+    out = options.out or HERE / "results" / f"fairness-{options.network}.json"
     record.Record(
         name=f"serve, fairness between keys, {options.network}",
         command=f"python benchmarks/serve/fairness.py --network {options.network} "
@@ -145,7 +146,7 @@ def write(options: argparse.Namespace, measured: dict) -> None:
             record.Claim(text="Control: the same without a limit is beyond the bound",
                          target=LIMIT, got=round(without, 3), met=without > LIMIT),
         ],
-    ).write(out := options.out or HERE / "results" / f"fairness-{options.network}.json")  # fmt: skip
+    ).write(out)  # fmt: skip
     print(out.read_text())
 
 
