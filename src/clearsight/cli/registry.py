@@ -1,11 +1,11 @@
-"""`clearsight registry add|list|promote|rollback|canary|shadow|remove|gc|backup ...`."""
+"""`clearsight registry add|list|promote|rollback|canary|shadow|stop|remove|gc|backup ...`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clearsight.serve.registry.records import ModelRecord
 
 registry = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+QUOTA = "50GB"
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The model, as requests call it.")]
 Number = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="1, 2, 3 ...")]
@@ -28,11 +29,9 @@ Store = Annotated[
     typer.Option("--store", help="State folder; default CLEARSIGHT_STORE or the user's own."),
 ]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the history.")]
-QuotaGb = Annotated[
-    float,
-    typer.Option(
-        "--quota-gb", min=0, envvar="CLEARSIGHT_QUOTA_GB", help="What all Bundles may take."
-    ),
+Quota = Annotated[
+    str,
+    typer.Option("--quota", envvar="CLEARSIGHT_QUOTA", help="What all Bundles may take: 50GB."),
 ]
 LatencyRatio = Annotated[
     float | None,
@@ -45,11 +44,10 @@ MemoryRatio = Annotated[
     float | None,
     typer.Option("--max-memory-ratio", help="Memory, times production's; default 2."),
 ]
-MemoryMb = Annotated[float | None, typer.Option("--max-memory-mb", help="Memory, at most.")]
+Memory = Annotated[str | None, typer.Option("--max-memory", help="Memory, at most: 500MB, 2GB.")]
 NewSignature = Annotated[
     bool, typer.Option("--new-signature", help="Accept other classes or another task.")
 ]
-Stop = Annotated[bool, typer.Option("--stop", help="End it; no VERSION then.")]
 
 
 @registry.command()
@@ -60,12 +58,12 @@ def add(
     tenant: Annotated[
         str, typer.Option("--tenant", help="Whose model it is; default everybody's.")
     ] = "",
-    quota_gb: QuotaGb = 50,
+    quota: Quota = QUOTA,
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy a recognizer into the store as the model's next version."""
-    with _open(store, quota_gb) as kept:
+    with _open(store, quota) as kept:
         added = kept.add(name, run, who=_user(), note=note, tenant=tenant)
     version = added.record.version
     value = {"model": name, "version": version, "new": added.new, "digest": added.record.digest}
@@ -87,11 +85,14 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List models, their versions and which of them answer."""
+    from dataclasses import asdict
+
     with _open(store) as kept:
         found = kept.models() if name is None else [kept.model(name)]
     lines = [line for model in found for line in _model_lines(model)]
+    value = {"models": [asdict(model) for model in found]}
     empty = ["The registry is empty. Add a recognizer: clearsight registry add NAME RUN"]
-    show(as_json, {"models": [_model_value(m) for m in found]}, lines or empty)
+    show(as_json, value, lines or empty)
 
 
 @registry.command()
@@ -102,7 +103,7 @@ def promote(
     max_latency_ratio: LatencyRatio = None,
     max_latency_ms: LatencyMs = None,
     max_memory_ratio: MemoryRatio = None,
-    max_memory_mb: MemoryMb = None,
+    max_memory: Memory = None,
     new_signature: NewSignature = False,
     engine: EngineName = None,
     store: Store = None,
@@ -110,7 +111,7 @@ def promote(
 ) -> None:
     """Check a version and let it answer; running services follow without a failed request."""
     bounds = _bounds(
-        max_latency_ratio, max_latency_ms, max_memory_ratio, max_memory_mb, new_signature, engine
+        max_latency_ratio, max_latency_ms, max_memory_ratio, max_memory, new_signature, engine
     )
     with _open(store) as kept:
         report = kept.promote(name, version, who=_user(), why=why, bounds=bounds)
@@ -120,16 +121,15 @@ def promote(
 @registry.command()
 def canary(
     name: Name,
-    version: MaybeNumber = None,
+    version: Number,
     share: Annotated[
         float, typer.Option("--share", help="Of the keys, above 0 and below 1.")
     ] = 0.1,
-    stop: Stop = False,
     why: Why = "",
     max_latency_ratio: LatencyRatio = None,
     max_latency_ms: LatencyMs = None,
     max_memory_ratio: MemoryRatio = None,
-    max_memory_mb: MemoryMb = None,
+    max_memory: Memory = None,
     new_signature: NewSignature = False,
     engine: EngineName = None,
     store: Store = None,
@@ -137,26 +137,22 @@ def canary(
 ) -> None:
     """Check a version and let it answer a share of the keys."""
     bounds = _bounds(
-        max_latency_ratio, max_latency_ms, max_memory_ratio, max_memory_mb, new_signature, engine
+        max_latency_ratio, max_latency_ms, max_memory_ratio, max_memory, new_signature, engine
     )
-    _beside(
-        name, "canary", version, stop, why, store, as_json,
-        lambda kept, number: kept.canary(
-            name, number, share, who=_user(), why=why, bounds=bounds
-        ),
-    )  # fmt: skip
+    with _open(store) as kept:
+        report = kept.canary(name, version, share, who=_user(), why=why, bounds=bounds)
+    _show_report(as_json, name, version, f"canary for {share:.3g} of the keys", report)
 
 
 @registry.command()
 def shadow(
     name: Name,
-    version: MaybeNumber = None,
-    stop: Stop = False,
+    version: Number,
     why: Why = "",
     max_latency_ratio: LatencyRatio = None,
     max_latency_ms: LatencyMs = None,
     max_memory_ratio: MemoryRatio = None,
-    max_memory_mb: MemoryMb = None,
+    max_memory: Memory = None,
     new_signature: NewSignature = False,
     engine: EngineName = None,
     store: Store = None,
@@ -164,12 +160,30 @@ def shadow(
 ) -> None:
     """Check a version and let it see requests beside production; its answers are compared."""
     bounds = _bounds(
-        max_latency_ratio, max_latency_ms, max_memory_ratio, max_memory_mb, new_signature, engine
+        max_latency_ratio, max_latency_ms, max_memory_ratio, max_memory, new_signature, engine
     )
-    _beside(
-        name, "shadow", version, stop, why, store, as_json,
-        lambda kept, number: kept.shadow(name, number, who=_user(), why=why, bounds=bounds),
-    )  # fmt: skip
+    with _open(store) as kept:
+        report = kept.shadow(name, version, who=_user(), why=why, bounds=bounds)
+    _show_report(as_json, name, version, "shadow", report)
+
+
+@registry.command()
+def stop(
+    name: Name,
+    alias: Annotated[str, typer.Argument(metavar="canary|shadow", help="What shall end.")],
+    why: Why = "",
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a canary or a shadow; its version stays."""
+    from clearsight.core.errors import UnknownKeyError
+
+    if alias not in ("canary", "shadow"):
+        raise UnknownKeyError("alias", alias, ["canary", "shadow"])
+    with _open(store) as kept:
+        before = kept.stop(name, alias, who=_user(), why=why)
+    value = {"model": name, "alias": alias, "before": before}
+    show(as_json, value, [f"{name}: version {before} is no {alias} any more."])
 
 
 @registry.command()
@@ -281,10 +295,11 @@ def backup(
 def restore(
     source: Annotated[Path, typer.Argument(metavar="BACKUP", help="What `backup` wrote.")],
     store: Store = None,
-    quota_gb: QuotaGb = 50,
+    quota: Quota = QUOTA,
     as_json: AsJson = False,
 ) -> None:
     """Put a backup back into an empty store."""
+    from clearsight.core.amounts import parse_bytes
     from clearsight.serve.registry.backup import restore as put_back
     from clearsight.serve.registry.open import open_bundles
     from clearsight.serve.store.database import Database
@@ -293,7 +308,7 @@ def restore(
     folder = store_folder(store)
     database = Database(database_url(folder))
     try:
-        count = put_back(source, database, open_bundles(folder, int(quota_gb * 1e9)))
+        count = put_back(source, database, open_bundles(folder, parse_bytes(quota)))
     finally:
         database.close()
     line = f"Put {count} Bundles and all rows back into {folder}."
@@ -301,10 +316,11 @@ def restore(
 
 
 @contextmanager
-def _open(store: Path | None, quota_gb: float = 50) -> Iterator[ModelRegistry]:
+def _open(store: Path | None, quota: str = QUOTA) -> Iterator[ModelRegistry]:
+    from clearsight.core.amounts import parse_bytes
     from clearsight.serve.registry.open import open_registry
 
-    kept = open_registry(store, int(quota_gb * 1e9))
+    kept = open_registry(store, parse_bytes(quota))
     try:
         yield kept
     finally:
@@ -321,55 +337,29 @@ def _bounds(
     latency_ratio: float | None,
     latency_ms: float | None,
     memory_ratio: float | None,
-    memory_mb: float | None,
+    memory: str | None,
     new_signature: bool,
     engine: str | None,
 ) -> Bounds:
+    from clearsight.core.amounts import parse_bytes
     from clearsight.serve.registry.promotion import Bounds
 
     chosen = {
         "latency_ratio": latency_ratio,
         "latency_ms": latency_ms,
         "memory_ratio": memory_ratio,
-        "memory_mb": memory_mb,
+        "memory_mb": None if memory is None else parse_bytes(memory) / 1e6,
         "engine": engine,
     }
     told = {name: value for name, value in chosen.items() if value is not None}
     return Bounds.parse({**told, "new_signature": new_signature})
 
 
-def _beside(
-    name: str,
-    alias: str,
-    version: int | None,
-    stop: bool,
-    why: str,
-    store: Path | None,
-    as_json: bool,
-    start: Callable[[ModelRegistry, int], Report],
-) -> None:
-    """Start or stop what stands beside production."""
-    from clearsight.core.errors import UsageError
-
-    if stop == (version is not None):
-        raise UsageError(f"Say which VERSION shall be {alias}, or --stop to end it.")
-    with _open(store) as kept:
-        if version is not None:
-            report = start(kept, version)
-        else:
-            before = kept.stop(name, alias, who=_user(), why=why)  # type: ignore[arg-type]
-    if version is not None:
-        _show_report(as_json, name, version, alias, report)
-        return
-    value = {"model": name, "alias": alias, "version": None, "before": before}
-    show(as_json, value, [f"{name}: version {before} is no {alias} any more."])
-
-
-def _show_report(as_json: bool, name: str, version: int, alias: str, report: Report) -> None:
+def _show_report(as_json: bool, name: str, version: int, now: str, report: Report) -> None:
     from dataclasses import asdict
 
-    value = {"model": name, "version": version, "alias": alias, **asdict(report)}
-    lines = [f"{name}: version {version} is {alias} now."]
+    value = {"model": name, "version": version, "alias": now.split()[0], **asdict(report)}
+    lines = [f"{name}: version {version} is {now} now."]
     if report.candidate:
         lines.append(_need("It needs", report.candidate.latency_ms, report.candidate.memory_mb))
     if report.incumbent:
@@ -393,9 +383,3 @@ def _model_lines(model: ModelRecord) -> list[str]:
         facts = [v.added_utc[:10], v.family, f"{v.size_bytes / 1e6:.1f} MB", v.added_by, v.note]
         lines.append(f"  {v.version:>3}  {', '.join(marks) or '-':24}  {'  '.join(facts)}".rstrip())
     return lines
-
-
-def _model_value(model: ModelRecord) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(model)

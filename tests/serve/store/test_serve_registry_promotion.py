@@ -115,7 +115,7 @@ def test_more_memory_than_allowed(tmp_path: Path, base: Bundle) -> None:
     hungry = greedy(tmp_path / "hungry", gib=1)
     report = examine(hungry, incumbent=base)
     assert reasons(report) == ["memory"]
-    assert "--max-memory-mb" in report.reasons() or "MB for the model" in report.reasons()
+    assert "--max-memory" in report.reasons() or "MB for the model" in report.reasons()
     allowed = Bounds(engine="onnxruntime", memory_mb=3000, latency_ratio=1e6)
     assert examine(hungry, allowed, base).refusals == ()  # control
 

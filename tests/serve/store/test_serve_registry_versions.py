@@ -178,7 +178,7 @@ def test_what_an_alias_points_at_cannot_be_removed(registry: ModelRegistry, bund
     registry.promote("shoes", 1, who="ann")
     registry.canary("shoes", 2, 0.1, who="ann")
     registry.shadow("shoes", 3, who="ann")
-    for version, words in ((1, "withdraw"), (2, "canary shoes --stop"), (3, "shadow shoes --stop")):
+    for version, words in ((1, "withdraw"), (2, "stop shoes canary"), (3, "stop shoes shadow")):
         with pytest.raises(UsageError, match=words):
             registry.remove("shoes", version, who="ann")
     with pytest.raises(UsageError, match="production"):

@@ -29,8 +29,8 @@ def in_use(record: VersionRecord) -> str:
     way = {
         "production": f"Promote another version first, or run: clearsight registry withdraw "
         f"{record.model}",
-        "canary": f"Run first: clearsight registry canary {record.model} --stop",
-        "shadow": f"Run first: clearsight registry shadow {record.model} --stop",
+        "canary": f"Run first: clearsight registry stop {record.model} canary",
+        "shadow": f"Run first: clearsight registry stop {record.model} shadow",
     }[alias]
     return f"Version {record.version} of {record.model!r} is {alias} and cannot be removed. {way}"
 

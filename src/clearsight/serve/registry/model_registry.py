@@ -213,7 +213,7 @@ class ModelRegistry:
         if not 0 < share < 1:
             raise UsageError(
                 f"A canary's share is above 0 and below 1, got {share:g}. To give it every key, "
-                "promote it; to give it none, use --stop."
+                f"promote it; to give it none: clearsight registry stop {name} canary"
             )
         return self._point("canary", name, version, share, messages.said(who, why=why), bounds)
 

@@ -207,7 +207,7 @@ def _bound_refusals(
             Refusal(
                 "memory",
                 f"It needs {candidate.memory_mb:.0f} MB, allowed are {memory:.0f} MB{than}. "
-                "Allow more with --max-memory-ratio or --max-memory-mb.",
+                "Allow more with --max-memory-ratio or --max-memory.",
             )
         )
     return found

@@ -300,7 +300,7 @@ def check_quota(quota_bytes: int, used_bytes: int, stored: Stored, where: str) -
         raise StorageError(
             f"{where} may hold {quota_bytes / 1e9:g} GB and holds {used_bytes / 1e9:.3g} GB; this "
             f"Bundle has {stored.size_bytes / 1e6:.3g} MB. Remove versions that are not needed "
-            "with 'clearsight registry remove' and 'clearsight registry gc', or raise --quota-gb."
+            "with 'clearsight registry remove' and 'clearsight registry gc', or raise --quota."
         )
 
 
