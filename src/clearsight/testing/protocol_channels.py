@@ -1,4 +1,4 @@
-"""How a contract talks to a protocol: bare ASGI for HTTP, a real channel on the loopback for gRPC."""
+"""How a contract talks to a protocol: bare ASGI for HTTP, a real connection for gRPC."""
 
 from __future__ import annotations
 
