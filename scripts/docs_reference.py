@@ -43,12 +43,12 @@ def verbs() -> dict[str, list[Parameter]]:
     """Return every verb of the command line with its parameters, as the program defines them."""
     import typer
 
-    from clearsight.cli.main import VERBS
+    from clearsight.cli.main import VERBS, module_of
 
     found = {}
     for verb in VERBS:
         app = typer.Typer(add_completion=False)
-        stem = verb.replace("-", "_")
+        stem = module_of(verb)
         app.command(name=verb)(getattr(importlib.import_module(f"clearsight.cli.{stem}"), stem))
         command: Any = typer.main.get_command(app)
         found[verb] = [

@@ -1,6 +1,7 @@
 """The road in Python: composes the rooms; the command line and users call the same functions."""
 
 from clearsight.api.comparing import compare, compare_runs
+from clearsight.api.converting import import_model, optimize
 from clearsight.api.recognizer import Recognizer, load, train
 from clearsight.api.scoring import evaluate_run, held_out, predict_paths
 from clearsight.api.training import (
@@ -17,7 +18,9 @@ __all__ = [
     "compare_runs",
     "evaluate_run",
     "held_out",
+    "import_model",
     "load",
+    "optimize",
     "plan_study",
     "plan_training",
     "predict_paths",

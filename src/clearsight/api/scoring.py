@@ -23,13 +23,15 @@ def evaluate_run(
     out: Path | None,
     engine: str | None = None,
     progress: Progress | None = None,
+    variant: str | None = None,
 ) -> tuple[Evaluation, Path]:
     """Score a recognizer and write the report; return the evaluation and the report's path.
 
     Args:
         run: RUN or Bundle.
         data: labelled pictures; None takes the test part of what RUN was trained on.
-        out: the report; None writes RUN/report.html.
+        out: the report; None writes RUN/report.html, of a variant RUN/report-VARIANT.html.
+        variant: a variant of the Bundle; None scores the model of full precision.
 
     Raises:
         DataError: nothing to score, or classes the recognizer does not know.
@@ -47,14 +49,15 @@ def evaluate_run(
         raise UsageError(
             f"{run} is a Bundle and stays as it is: say where to write with --out FILE."
         )
-    report = out or run / "report.html"
-    predictor = open_predictor(run, engine, expected_images=len(dataset.samples))
+    report = out or run / (f"report-{variant}.html" if variant else "report.html")
+    predictor = open_predictor(run, engine, expected_images=len(dataset.samples), variant=variant)
     manifest = predictor.manifest
     progress.say(f"Scoring {len(dataset.samples)} pictures ({part})", engine=predictor.engine)
     evaluation = evaluate(predictor, dataset, progress, temperature=manifest.temperature)
     about = _about(run, manifest, part, predictor.engine, dataset)
     write_report(report, evaluation, about, dataset)
-    write_json(report.with_suffix(".json"), {**evaluation.to_json(), "part": part})
+    told = {**evaluation.to_json(), "part": part} | ({"variant": variant} if variant else {})
+    write_json(report.with_suffix(".json"), told)
     return evaluation, report
 
 

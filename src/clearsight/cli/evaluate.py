@@ -19,6 +19,9 @@ def evaluate(
         Path | None, typer.Option("--out", help="The report; default RUN/report.html.")
     ] = None,
     engine: EngineName = None,
+    variant: Annotated[
+        str | None, typer.Option("--variant", help="A variant that optimize stored, such as int8.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -26,12 +29,14 @@ def evaluate(
     from clearsight import api
 
     with progress_of(quiet) as progress:
-        evaluation, report = api.evaluate_run(run, data, out, engine=engine, progress=progress)
+        evaluation, report = api.evaluate_run(
+            run, data, out, engine=engine, progress=progress, variant=variant
+        )
     figures = evaluation.to_json()
     low, high = figures["accuracy_ci"]
     show(
         as_json,
-        {**figures, "report": str(report)},
+        {**figures, "report": str(report)} | ({"variant": variant} if variant else {}),
         [
             f"Accuracy {figures['accuracy']:.4f} (95 % CI {low:.4f}-{high:.4f}, n {figures['n']}), "
             f"balanced {figures['balanced_accuracy']:.4f}, macro F1 {figures['macro_f1']:.4f}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import keyword
 import os
 import sys
 import time
@@ -30,6 +31,8 @@ VERBS = {
     "evaluate": "Score a recognizer on held-out pictures and write the report.",
     "compare": "Rank recognizers and say which of them differ.",
     "leaderboard": "Train many recognizers for the same time and rank them.",
+    "import": "Make a run out of a model from elsewhere: ONNX, Keras, safetensors, timm.",
+    "optimize": "Make a recognizer smaller and faster, and measure what it loses.",
     "predict": "Recognize files and folders into a table.",
     "serve": "Serve recognizers over HTTP, with a page to try them.",
     "bench-serve": "Put a service under load and measure it.",
@@ -54,7 +57,7 @@ class LazyVerbs(TyperGroup):
             return None
         if ctx.resilient_parsing or _overview(sys.argv[1:]):
             return _command(cmd_name, lambda: None)
-        stem = cmd_name.replace("-", "_")
+        stem = module_of(cmd_name)
         module = importlib.import_module(f"clearsight.cli.{stem}")
         return _command(cmd_name, getattr(module, stem))
 
@@ -65,6 +68,16 @@ class LazyVerbs(TyperGroup):
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             ctx.fail(f"Unknown command {args[0]!r}.{nearest(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
+
+
+def module_of(verb: str) -> str:
+    """Return the name of a verb's file and of what it defines; `import` is a word of Python.
+
+    Example:
+        >>> module_of("bench-serve"), module_of("import")
+        ('bench_serve', 'import_')
+    """
+    return verb.replace("-", "_") + ("_" if keyword.iskeyword(verb) else "")
 
 
 def _command(name: str, verb: Callable[..., None] | typer.Typer) -> Command:

@@ -58,16 +58,19 @@ class OnnxFile:
 
     Args:
         content: the file's bytes.
+        any_input: do not look at the inputs: a model from elsewhere that is not a Bundle's yet.
 
     Raises:
         BundleError: not an ONNX file, external data, an operator outside the ONNX standard, or
             not exactly one uint8 NHWC input.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, any_input: bool = False) -> None:
         self.content = content
         try:
             self._read(memoryview(content))
+            if not any_input:
+                self.input = self._read_input()
         except (IndexError, UnicodeDecodeError, ValueError) as error:
             raise BundleError(
                 f"The model is not a readable ONNX file ({error}). Restore the Bundle from its "
@@ -133,7 +136,6 @@ class OnnxFile:
         self._graph = self._read_graph(view[graphs[0][1] : graphs[0][2]], 0)
         if not self._graph.outputs:
             raise ValueError("no outputs")
-        self.input = self._read_input()
 
     def _read_graph(self, view: memoryview, depth: int) -> _Graph:
         if depth > MAX_DEPTH:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clearsight.core.bundle import MODEL, Bundle, open_bundle
-from clearsight.core.errors import BundleError, MissingExtraError, UsageError
+from clearsight.core.errors import BundleError, MissingExtraError, UnknownKeyError, UsageError
 from clearsight.engines.predictor import BundlePredictor
-from clearsight.engines.session import ENGINES, Session, cores
+from clearsight.engines.session import ENGINES, Compute, Engine, Session, cores
 
 FASTEST = ("openvino", "onnxruntime")
 QUICKEST_START = ("onnxruntime", "openvino")
@@ -35,6 +35,7 @@ def open_session(
     engine: str | None = None,
     threads: int | None = None,
     expected_images: int | None = None,
+    compute: Compute = "fp32",
 ) -> Session:
     """Open an ONNX model.
 
@@ -46,6 +47,7 @@ def open_session(
             service whose workers fill the cores by themselves gives 1.
         expected_images: how many pictures will be run, if known; for few, the engine that
             starts quickest is taken (OpenVINO needs 0.7 s longer to start).
+        compute: what fp32 operators are computed in, see `Engine.open`.
 
     Raises:
         BundleError: no engine here runs the model, or it is not safe to load.
@@ -56,12 +58,12 @@ def open_session(
     if threads < 1:
         raise UsageError(f"threads must be 1 or more; got {threads}.")
     if engine is not None:
-        return _open(engine, model, threads)
+        return _open(engine, model, threads, compute)
     few = expected_images is not None and expected_images <= FEW_IMAGES
     refusals = []
     for key in QUICKEST_START if few else FASTEST:
         try:
-            return _open(key, model, threads)
+            return _open(key, model, threads, compute)
         except (BundleError, MissingExtraError) as error:
             refusals.append(error)
     raise next((e for e in refusals if isinstance(e, BundleError)), refusals[0])
@@ -72,19 +74,49 @@ def open_predictor(
     engine: str | None = None,
     threads: int | None = None,
     expected_images: int | None = None,
+    variant: str | None = None,
 ) -> BundlePredictor:
     """Verify and open a Bundle.
 
     Args:
         source: a Bundle, its directory, or the RUN directory that holds it.
         engine, threads, expected_images: see `open_session`.
+        variant: a key of the manifest's `variants`, on an engine that it passed its gate on; None
+            opens the model of full precision.
 
     Raises:
-        BundleError: changed, incomplete, unknown or unusable.
+        BundleError: changed, incomplete, unknown or unusable, or a variant that is not for this
+            engine.
+        UnknownKeyError: no such variant.
     """
     bundle = source if isinstance(source, Bundle) else open_bundle(Path(source))
-    session = open_session(bundle.read(MODEL), engine, threads, expected_images)
-    return BundlePredictor(bundle, session)
+    if not variant:
+        session = open_session(bundle.read(MODEL), engine, threads, expected_images)
+        return BundlePredictor(bundle, session)
+    chosen = bundle.manifest.variants.get(variant)
+    if chosen is None:
+        raise UnknownKeyError(f"variant of {bundle.path}", variant, bundle.manifest.variants)
+    compute = "fp32" if chosen.precision == "int8" else chosen.precision
+    session = open_session(
+        bundle.read(chosen.file), _engine_of(bundle, variant, engine), threads, compute=compute
+    )
+    return BundlePredictor(bundle, session, variant)
+
+
+def _engine_of(bundle: Bundle, variant: str, wanted: str | None) -> str:
+    """Return the engine to open a variant with: the wanted one, else its fastest that is here."""
+    measured = bundle.manifest.variants[variant].engines
+    if wanted is not None and wanted not in ENGINES.keys():  # noqa: SIM118 - a Registry
+        raise UnknownKeyError("engine", wanted, ENGINES.keys())
+    usable = {state.engine for state in capabilities() if state.usable} if wanted is None else {}
+    fitting = [key for key in measured if key == wanted or key in usable]
+    if not fitting:
+        raise BundleError(
+            f"{bundle.path}: the variant {variant} runs on {', '.join(measured)}; got "
+            f"{wanted or 'none of them installed'}. Its gate was not passed elsewhere: use one of "
+            "these, or make it again here with 'clearsight optimize'."
+        )
+    return max(fitting, key=lambda key: measured[key].speed_up)
 
 
 def capabilities() -> list[EngineState]:
@@ -101,6 +133,8 @@ def _state(key: str) -> EngineState:
     return EngineState(key, True, "")
 
 
-def _open(key: str, model: bytes, threads: int) -> Session:
-    session: Session = ENGINES.load(key)().open(model, threads)
-    return session
+def _open(key: str, model: bytes, threads: int, compute: Compute) -> Session:
+    engine: Engine = ENGINES.load(key)()
+    return (
+        engine.open(model, threads) if compute == "fp32" else engine.open(model, threads, compute)
+    )

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,14 @@ from clearsight.core.registry import Registry
 from clearsight.engines.onnx_file import OnnxFile
 
 Outputs = dict[str, NDArray[np.float32]]
+Compute = Literal["fp32", "fp16", "bf16"]
 
 ENGINES = Registry(
     "clearsight.engines",
     "engine",
-    not_keys=frozenset({"golden", "onnx-file", "open", "predictor", "session"}),
+    not_keys=frozenset(
+        {"compiled", "fastest", "golden", "onnx-file", "open", "predictor", "session"}
+    ),
 )
 
 
@@ -55,13 +58,15 @@ class Session(Protocol):
 class Engine(Protocol):
     """Opens models. Constructed without arguments."""
 
-    def open(self, model: bytes, threads: int) -> Session:
+    def open(self, model: bytes, threads: int, compute: Compute = "fp32") -> Session:
         """Open an ONNX model (uint8 NHWC pictures in).
 
         Args:
             model: the ONNX file's bytes, without external data or custom operators.
             threads: how many CPU threads share the pictures of one call, each taking whole
                 pictures; calls from several threads run side by side.
+            compute: what fp32 operators may be computed in; an engine (or a processor) that
+                cannot compute in 16 bits computes in fp32.
 
         Raises:
             BundleError: the bytes are no model this engine runs, or not safe to load.

@@ -49,6 +49,20 @@ def export_onnx(
     p = preprocessing
     example = torch.zeros(2, p.height, p.width, p.channels, dtype=torch.uint8)
     model = _FromPixels(network, outputs).cpu().eval()
+    return export_network(model, example, "images", outputs)
+
+
+def export_network(
+    network: nn.Module, example: Tensor, input_name: str, outputs: Sequence[str]
+) -> bytes:
+    """Return a network as ONNX with a free batch axis.
+
+    Args:
+        network: takes one tensor, returns one or a tuple.
+        example: an input, (n, ...).
+        input_name: name of the input.
+        outputs: names of the outputs.
+    """
     stream = io.BytesIO()
     before = logging.getLogger("torch.onnx").level
     with warnings.catch_warnings(), torch.no_grad():
@@ -56,13 +70,13 @@ def export_onnx(
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:
             torch.onnx.export(
-                model,
+                network,
                 (example,),
                 stream,  # type: ignore[arg-type]
                 dynamo=False,
-                input_names=["images"],
+                input_names=[input_name],
                 output_names=list(outputs),
-                dynamic_axes={name: {0: "n"} for name in ("images", *outputs)},
+                dynamic_axes={name: {0: "n"} for name in (input_name, *outputs)},
                 opset_version=OPSET,
                 do_constant_folding=True,
             )

@@ -1,0 +1,1 @@
+"""Makes Bundles out of Bundles (a lower precision) and out of models from elsewhere."""
