@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,7 @@ def page(browser, url):
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     asked = []
     page.on("request", lambda request: asked.append(request.url))
+    page.complaints = complaints
     page.goto(url)
     yield page
     assert page.evaluate("window.hit") is None, "a label or file name ran as script"
@@ -103,6 +105,7 @@ def upload(page, paths):
         "n => document.querySelectorAll('.card:not([data-phase=waiting])').length === n",
         arg=len(paths),
     )
+    page.wait_for_function("!document.querySelector('.ask[data-phase=waiting]')")
 
 
 def card(page, name):
@@ -138,7 +141,7 @@ def test_paste_and_drop(page):
 
 def test_the_shown_code_works(page, tmp_path, url):
     upload(page, files(tmp_path)[:1])
-    page.locator("summary").click()
+    page.locator(".from-code summary").click()
     code = card(page, "red shoe.png").locator("[data-code]").all_text_contents()
     curl = subprocess.run(code[0], shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert '"label":"red"' in curl.stdout, curl
@@ -185,10 +188,10 @@ def test_keyboard_and_names_for_everything_that_can_be_operated(page, tmp_path):
     upload(page, files(tmp_path)[:2])
     reached = set()
     page.evaluate("document.activeElement.blur()")
-    for _ in range(14):
+    for _ in range(20):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.className"))
-    assert {"pick", "language", "clear", "remove quiet"} <= reached
+    assert {"pick", "language", "key", "tab-try", "clear", "remove quiet"} <= reached
     unnamed = page.evaluate(UNNAMED)
     assert unnamed == []
 
@@ -206,16 +209,295 @@ def test_a_narrow_dark_screen_shows_everything(browser, url, tmp_path):
     context.close()
 
 
-def test_several_models_can_be_chosen(browser, tmp_path):
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
     bundles = [
-        write_colour_bundle(tmp_path / "english", ("red", "green", "blue")).path,
-        write_colour_bundle(tmp_path / "german", ("rot", "grün", "blau")).path,
+        write_colour_bundle(folder / "english", ("red", "green", "blue")).path,
+        write_colour_bundle(folder / "german", ("rot", "grün", "blau")).path,
     ]
-    with running_service(bundles) as service:
-        context = browser.new_context(locale="en")
-        page = context.new_page()
-        page.goto(service.url)
-        page.select_option("#model", "german")
-        upload(page, files(tmp_path)[:1])
-        assert page.locator(".labels .name").first.text_content() == "rot"
-        context.close()
+    with running_service(bundles, store=folder / "store") as service:
+        yield service.url
+
+
+def opened(browser, url, **options):
+    context = browser.new_context(**{"locale": "en", **options})
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    page.goto(url)
+    return context, page
+
+
+def test_several_models_answer_side_by_side(browser, two_models, tmp_path):
+    context, page = opened(browser, two_models)
+    boxes = page.locator("#models input")
+    assert [boxes.nth(i).is_checked() for i in range(2)] == [True, False], "one to begin with"
+    page.get_by_label("german").check()
+    upload(page, files(tmp_path)[:1])
+    columns = page.locator(".card .ask")
+    assert columns.count() == 2
+    said = [columns.nth(i).locator(".labels .name").first.text_content() for i in range(2)]
+    assert said == ["red", "rot"]
+    names = columns.locator(".tag-name").all_text_contents()
+    assert names == ["english", "german"]
+    assert columns.first.locator(".tag-time").text_content().endswith("ms")
+    left, right = (columns.nth(i).bounding_box() for i in range(2))
+    assert left["x"] + left["width"] <= right["x"], "beside each other, not below"
+    page.get_by_label("english").uncheck()
+    page.locator("#clear").click()
+    upload(page, files(tmp_path)[:1])
+    assert page.locator(".labels .name").first.text_content() == "rot"
+    page.screenshot(path=tmp_path / "two.png", full_page=True)
+    context.close()
+
+
+def test_the_live_view_shows_traffic_models_and_drift(browser, two_models, tmp_path):
+    context, page = opened(browser, two_models)
+    page.locator("#tab-service").click()
+    page.locator("#rows tr").first.wait_for()
+    assert page.locator("#try").is_hidden()
+    assert page.locator("#rows th").all_text_contents() == ["english", "german"]
+    assert page.locator("#rows .role").all_text_contents() == ["production", "production"]
+    body = picture("PNG", (240, 20, 20))
+    for _ in range(20):
+        page.request.post(f"{two_models}/v1/recognize?model=german", data=body)
+    page.wait_for_function(
+        "Number(document.querySelector('#tiles dd').textContent.replace(',', '')) > 0"
+    )
+    assert " ms" in page.locator("#tiles dd").nth(2).text_content()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.chart .line')].every(e => e.getAttribute('d').includes('L'))"
+    )
+    answered = page.locator("#rows tr").nth(1).locator("td").last.text_content()
+    assert int(answered) >= 20
+    assert page.locator("#drifts li").count() == 2
+    assert "no reference" in page.locator("#drifts").text_content()
+    page.screenshot(path=tmp_path / "service.png", full_page=True)
+    page.keyboard.press("Tab")
+    page.locator("#tab-service").focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#service").is_hidden()
+    assert page.evaluate("document.activeElement.id") == "tab-try"
+    context.close()
+
+
+def test_a_correction_is_sent_with_the_picture_only_when_ticked(browser, two_models, tmp_path):
+    context, page = opened(browser, two_models)
+    sent = []
+    page.on("request", lambda r: sent.append(r) if r.url.endswith("/v1/feedback") else None)
+    upload(page, files(tmp_path)[:1])
+    page.locator(".wrong summary").click()
+    page.locator(".right-label").fill("rust")
+    page.locator(".correct button").click()
+    page.wait_for_function("document.querySelector('.corrected').textContent !== ''")
+    assert "Thank you" in page.locator(".corrected").text_content()
+    posted = [request.post_data_json for request in sent if request.method == "POST"]
+    assert set(posted[0]) == {"label", "request"}, "no picture unless it is ticked"
+    page.locator(".with-picture").check()
+    with page.expect_response("**/v1/feedback") as response:
+        page.locator(".correct button").click()
+    assert response.value.json()["picture"] is True
+    context.close()
+
+
+def test_corrections_are_not_offered_where_none_are_taken(page, tmp_path):
+    upload(page, files(tmp_path)[:1])
+    assert page.locator(".wrong").is_hidden()
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory, colours):
+    store = tmp_path_factory.mktemp("locked") / "store"
+    command = [sys.executable, "-m", "clearsight", "keys", "create", "--name", "page"]
+    command += ["--scopes", "recognize,metrics", "--store", str(store), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    with running_service([colours], store=store) as service:
+        yield service.url, done.stdout.strip()
+
+
+STORED = """async () => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie,
+  location.href, await indexedDB.databases(), await caches.keys(), document.documentElement.outerHTML,
+  [...document.querySelectorAll('input')].map(e => e.value)])"""
+
+
+def test_the_key_stays_in_memory(browser, locked, tmp_path):
+    url, key = locked
+    context, page = opened(browser, url)
+    page.locator("#need-key").wait_for()
+    upload(page, files(tmp_path)[:1])
+    assert "valid key is needed" in page.locator(".problem").text_content()
+    page.locator("#clear").click()
+    page.locator("#tab-service").click()
+    page.locator("#service-note").wait_for()
+    page.locator("#key").click()
+    assert page.evaluate("document.activeElement.id") == "key-input"
+    page.keyboard.type(key)
+    page.keyboard.press("Enter")
+    page.locator("#need-key").wait_for(state="hidden")
+    page.locator("#rows tr").first.wait_for()
+    upload(page, files(tmp_path)[:1])
+    assert page.locator(".labels .name").first.text_content() == "red"
+    assert "CLEARSIGHT_KEY" in page.locator("[data-code=curl]").text_content()
+    assert key not in page.evaluate(STORED), "the key is kept nowhere"
+    page.reload()
+    page.locator("#need-key").wait_for()
+    context.close()
+
+
+# --- CHECK 37 ---------------------------------------------------------------------------------
+
+
+def hostile(count=50):
+    """Return texts that run as script wherever they are taken for markup, address or code."""
+    forms = [
+        "<script>window.hit={n}</script>",
+        '<img src=x onerror="window.hit={n}">',
+        "<svg onload=window.hit={n}>",
+        "<svg><script>window.hit={n}</script></svg>",
+        '"><img src=x onerror=window.hit={n}>',
+        "'><svg onload='window.hit={n}'>",
+        '</h3><iframe srcdoc="<script>parent.hit={n}</script>">',
+        "javascript:window.hit={n}//",
+        "<details open ontoggle=window.hit={n}>",
+        "<input autofocus onfocus=window.hit={n}>",
+        "${window.hit={n}}",
+        "{{constructor.constructor('window.hit={n}')()}}",
+        "</template><img src=x onerror=window.hit={n}>",
+        "</style><script>window.hit={n}</script>",
+        "<math><mtext></p><style><img src=x onerror=window.hit={n}></style>",
+        "<body onpageshow=window.hit={n}>",
+        "<video><source onerror=window.hit={n}></video>",
+    ]
+    return [forms[n % len(forms)].replace("{n}", str(n + 1)) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def hostile_models(tmp_path_factory):
+    """Ten models of five hostile labels each: side by side a picture shows all fifty."""
+    folder, labels = tmp_path_factory.mktemp("hostile"), hostile()
+    bundles = [
+        write_colour_bundle(folder / f"m{n}", labels[5 * n : 5 * n + 5]).path for n in range(10)
+    ]
+    with running_service(bundles, store=folder / "store") as service:
+        yield service.url
+
+
+def show_hostile(page):
+    for box in page.locator("#models input").all():
+        box.check()
+    red = picture("PNG", (240, 20, 20), (24, 24))
+    page.set_input_files("#pick", [{"name": "first", "mimeType": "image/png", "buffer": red}])
+    page.wait_for_function("document.querySelectorAll('.labels .name').length === 50")
+    for box in page.locator("#models input").all()[1:]:
+        box.uncheck()
+    pictures = [
+        {"name": name, "mimeType": "image/png", "buffer": red if n % 2 else red[:40]}
+        for n, name in enumerate(hostile())
+    ]
+    page.set_input_files("#pick", pictures)
+    page.wait_for_function("document.querySelectorAll('.card').length === 51")
+    page.wait_for_function("!document.querySelector('.ask[data-phase=waiting]')")
+    page.locator("#language").click()  # everything is written once more
+    page.wait_for_timeout(300)
+
+
+def test_fifty_hostile_labels_and_names_run_nothing(browser, hostile_models):
+    context, page = opened(browser, hostile_models)
+    show_hostile(page)
+    assert set(page.locator(".labels .name").all_text_contents()) == set(hostile())
+    assert set(page.locator("h3").all_text_contents()) == {*hostile(), "first"}
+    assert page.evaluate("window.hit") is None
+    assert page.locator("main script, main iframe, main [onerror], main [onload]").count() == 0
+    context.close()
+
+
+def test_a_page_that_took_labels_for_markup_would_be_caught(browser, hostile_models):
+    context = browser.new_context(locale="en", bypass_csp=True)
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+
+    def spoil(route):
+        answer = route.fetch()
+        text = answer.text().replace('$(".name", row).textContent', '$(".name", row).innerHTML')
+        assert "innerHTML" in text
+        route.fulfill(response=answer, body=text)
+
+    page.route("**/cards.js", spoil)
+    page.goto(hostile_models)
+    for box in page.locator("#models input").all():
+        box.check()
+    red = picture("PNG", (240, 20, 20), (24, 24))
+    page.set_input_files("#pick", [{"name": "first", "mimeType": "image/png", "buffer": red}])
+    page.wait_for_function("window.hit !== undefined")
+    context.close()
+
+
+def test_the_policy_alone_would_stop_them_too(page):
+    page.evaluate("""() => {
+      const box = document.createElement('div');
+      box.innerHTML = '<img src=x onerror="window.hit=1"><svg onload="window.hit=1"></svg>';
+      document.body.append(box);
+      const script = document.createElement('script');
+      script.textContent = 'window.hit=1';
+      document.body.append(script);
+    }""")
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.hit") is None
+    page.complaints.clear()  # the browser complains of the policy, as it should
+
+
+# --- everybody can use it -----------------------------------------------------------------------
+
+
+def serious(page):
+    """Return what axe finds that keeps somebody out."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="NO AXE HERE")
+    found = axe.Axe().run(page).response["violations"]
+    return [
+        (each["id"], each["impact"], [node["target"] for node in each["nodes"]][:3])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("locale", ["en", "zh-CN"])
+def test_no_serious_accessibility_finding(browser, two_models, tmp_path, scheme, locale):
+    context, page = opened(browser, two_models, color_scheme=scheme, locale=locale)
+    assert serious(page) == []
+    for box in page.locator("#models input").all():
+        box.check()
+    upload(page, files(tmp_path))
+    for summary in page.locator("summary:visible").all():
+        summary.click()
+    assert serious(page) == []
+    page.locator("#key").click()
+    assert serious(page) == []
+    page.keyboard.press("Escape")
+    page.locator("#tab-service").click()
+    page.locator("#rows tr").first.wait_for()
+    page.wait_for_timeout(300)
+    assert serious(page) == []
+    page.screenshot(path=tmp_path / "service.png", full_page=True)
+    context.close()
+
+
+def test_a_serious_finding_would_be_seen(browser, two_models):
+    context, page = opened(browser, two_models)
+    page.evaluate("""() => {
+      const button = document.createElement('button');
+      document.querySelector('main').append(button);
+    }""")
+    assert [found[0] for found in serious(page)] == ["button-name"]
+    context.close()
+
+
+def test_the_live_view_fits_a_narrow_screen(browser, two_models, tmp_path):
+    context, page = opened(
+        browser, two_models, viewport={"width": 380, "height": 800}, color_scheme="dark"
+    )
+    page.locator("#tab-service").click()
+    page.locator("#rows tr").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.screenshot(path=tmp_path / "narrow.png", full_page=True)
+    context.close()

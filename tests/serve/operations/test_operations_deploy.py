@@ -1,5 +1,6 @@
 """The container, the compose file, the dashboard and the alerts are what they say they are."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -58,10 +59,8 @@ def metrics(colours):
     with running_service([colours]) as service:
         for body in (picture("PNG", (200, 20, 20)), b"junk"):
             request = urllib.request.Request(f"{service.url}/v1/recognize", body)
-            try:
+            with contextlib.suppress(urllib.error.HTTPError):
                 urllib.request.urlopen(request, timeout=20).read()
-            except urllib.error.HTTPError:
-                pass
         with urllib.request.urlopen(f"{service.url}/metrics", timeout=20) as answer:
             return answer.read().decode()
 
