@@ -152,6 +152,13 @@ def test_the_key_does_not_cross_a_network_in_clear():
     clearsight.Client("http://recognizer.example", key=KEY, plain_http=True).close()
 
 
+@pytest.mark.parametrize("key", ["", "a b", "a\r\nx: y", "schlüssel"])
+def test_keys_that_cannot_travel(key):
+    with pytest.raises(UsageError, match="Copy it") as caught:
+        clearsight.Client(key=key)
+    assert not key or key not in str(caught.value)
+
+
 def test_the_key_does_not_follow_a_redirect(scripted):
     with Scripted() as elsewhere:
         scripted.answer = lambda number, asked: Made(307, {}, {"location": f"{elsewhere.url}/x"})

@@ -80,12 +80,24 @@ def test_a_stall_shows_in_the_open_loop_and_hides_from_the_naive_one():
     assert naive["corrected_ms"]["p90"] > 300
 
 
-def test_counting_from_the_send_instead_of_the_due_moment_would_hide_it():
-    """With room for one request, those due in a stall are sent late: only 'due' sees them wait."""
-    service = Pretended(stall_at=time.perf_counter() + 0.4)
-    found = pretend(service, rate=300, time_s=2, most_open=4000)
-    assert found.record.answered.quantile(0.5) < 0.5
-    assert service.most_open > 100
+def test_latency_counts_from_the_moment_a_request_was_due():
+    """A generator that itself is late for half a second sends late: 'from send' does not see it."""
+    service = Pretended()
+
+    async def connect():
+        if service.stall_at is not None and time.perf_counter() > service.stall_at:
+            service.stall_at = None
+            time.sleep(0.5)  # noqa: ASYNC251 - the point of the test
+        return service
+
+    service.stall_at = time.perf_counter() + 0.5
+    service.closing = True  # every request connects anew
+    found = measure_lines(
+        connect, plan(rate=300, time_s=2), {"url": "", "protocol": "x"}, None, []
+    ).to_json()
+    assert found["latency_ms"]["p95"] > 100
+    assert found["from_send_ms"]["p95"] < 100
+    assert found["generator"]["lag_ms"]["max"] > 400
 
 
 def test_a_closed_loop_has_as_many_open_as_clients():

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import ssl
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from urllib.parse import urlsplit
 
+from clearsight.client.address import checked_key, checked_url, is_loopback, tls_context
 from clearsight.client.calls import Answer, Call, Calls, Lost, Priority, Send, Wait, Work
 from clearsight.client.models import ServedModel
 from clearsight.client.pictures import Picture
 from clearsight.client.retries import Backoff
 from clearsight.client.wire import ANSWER_BYTES
 from clearsight.core.errors import MissingExtraError, UsageError
+from clearsight.core.nouns import Prediction
 from clearsight.core.version import __version__
 
 if TYPE_CHECKING:
@@ -28,22 +28,7 @@ CONNECTIONS = 64
 
 
 class _Connection:
-    """What both clients are made of.
-
-    Args:
-        url: where the service is; http or https.
-        key: API key; it is never shown, and never sent unencrypted to another machine.
-        ca: file of certificate authorities to trust in place of the system's.
-        deadline_s: seconds for one call, its retries and waits included.
-        attempts: how often a request is made in all when the service says "not now" or there is
-            no connection.
-        shrink: make large pictures smaller before they are sent; see `pictures.encode`.
-        plain_http: send the key unencrypted, for networks that encrypt below.
-
-    Raises:
-        UsageError: a URL that cannot be used, or a key that would cross a network in clear.
-        MissingExtraError: httpx is not installed.
-    """
+    """What both clients are made of; see `Client`."""
 
     def __init__(
         self,
@@ -60,7 +45,11 @@ class _Connection:
             raise UsageError(f"attempts must be 1 or more; got {attempts}.")
         self.url = checked_url(url, key is not None and not plain_http)
         self._ca = None if ca is None else Path(ca)
-        self._calls = Calls(key, deadline_s, Backoff(attempts), shrink)
+        self._calls = Calls(checked_key(key), deadline_s, Backoff(attempts), shrink)
+        self._http = self._open(self._options())
+
+    def _open(self, options: dict[str, Any]) -> Any:
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -82,7 +71,19 @@ class _Connection:
 class Client(_Connection):
     """Asks a service to recognize pictures. Thread-safe; connections are kept open.
 
-    Args: see `AsyncClient`, which takes the same.
+    Args:
+        url: where the service is; http or https.
+        key: API key; it is never shown, and never sent unencrypted to another machine.
+        ca: file of certificate authorities to trust in place of the system's.
+        deadline_s: seconds for one call, its retries and waits included.
+        attempts: how often a request is made in all when the service says "not now" or there is
+            no connection.
+        shrink: make large pictures smaller before they are sent; see `pictures.encode`.
+        plain_http: send the key unencrypted, for networks that encrypt below.
+
+    Raises:
+        UsageError: a URL that cannot be used, or a key that would cross a network in clear.
+        MissingExtraError: httpx is not installed.
 
     Example:
         >>> with Client("https://shoes.example", key="...") as client:  # doctest: +SKIP
@@ -90,9 +91,30 @@ class Client(_Connection):
         'sneaker'
     """
 
-    def __init__(self, url: str = URL, **options: Any) -> None:
-        super().__init__(url, **options)
-        self._http = _httpx().Client(**self._options())
+    def _open(self, options: dict[str, Any]) -> Any:
+        return _httpx().Client(**options)
+
+    @overload
+    def recognize(  # type: ignore[overload-overlap]
+        self,
+        pictures: Picture,
+        model: str | None = None,
+        top: int = 5,
+        deadline_s: float | None = None,
+        priority: Priority = "normal",
+        errors: Literal["raise", "return"] = "raise",
+    ) -> Prediction: ...
+
+    @overload
+    def recognize(
+        self,
+        pictures: Iterable[Picture],
+        model: str | None = None,
+        top: int = 5,
+        deadline_s: float | None = None,
+        priority: Priority = "normal",
+        errors: Literal["raise", "return"] = "raise",
+    ) -> list[Prediction]: ...
 
     def recognize(
         self,
@@ -178,23 +200,37 @@ class Client(_Connection):
 class AsyncClient(_Connection):
     """Asks a service to recognize pictures, from asyncio; many calls may wait at once.
 
-    Args:
-        url: where the service is; http or https.
-        options: `key`: API key, never shown, and never sent unencrypted to another machine;
-            `ca`: file of certificate authorities to trust in place of the system's;
-            `deadline_s` (30): seconds for one call, its retries and waits included;
-            `attempts` (4): how often a request is made in all when the service says "not now" or
-            there is no connection; `shrink` (True): make large pictures smaller before they are
-            sent; `plain_http` (False): send the key unencrypted all the same.
+    It takes what `Client` takes.
 
     Example:
         >>> async with AsyncClient(key="...") as client:             # doctest: +SKIP
         ...     await asyncio.gather(*(client.recognize(path) for path in paths))
     """
 
-    def __init__(self, url: str = URL, **options: Any) -> None:
-        super().__init__(url, **options)
-        self._http = _httpx().AsyncClient(**self._options())
+    def _open(self, options: dict[str, Any]) -> Any:
+        return _httpx().AsyncClient(**options)
+
+    @overload
+    async def recognize(  # type: ignore[overload-overlap]
+        self,
+        pictures: Picture,
+        model: str | None = None,
+        top: int = 5,
+        deadline_s: float | None = None,
+        priority: Priority = "normal",
+        errors: Literal["raise", "return"] = "raise",
+    ) -> Prediction: ...
+
+    @overload
+    async def recognize(
+        self,
+        pictures: Iterable[Picture],
+        model: str | None = None,
+        top: int = 5,
+        deadline_s: float | None = None,
+        priority: Priority = "normal",
+        errors: Literal["raise", "return"] = "raise",
+    ) -> list[Prediction]: ...
 
     async def recognize(
         self,
@@ -264,69 +300,6 @@ class AsyncClient(_Connection):
             return Lost("timeout", "")
         except httpx.TransportError as error:
             return _lost(error, self.url)
-
-
-def checked_url(url: str, encrypted: bool) -> str:
-    """Return a service's address without a slash at its end.
-
-    Args:
-        url: http or https, a host, maybe a port and a path.
-        encrypted: refuse what would cross a network in clear.
-
-    Raises:
-        UsageError: it cannot be used.
-
-    Example:
-        >>> checked_url("http://127.0.0.1:8000/", encrypted=True)
-        'http://127.0.0.1:8000'
-    """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise UsageError(f"{url[:200]!r} is no address: {error}.") from error
-    if parts.scheme not in ("http", "https") or not host:
-        raise UsageError(
-            f"A service's address begins with http:// or https:// and names a host; got "
-            f"{url[:200]!r}. Example: http://127.0.0.1:8000."
-        )
-    if parts.username is not None or parts.query or parts.fragment:
-        raise UsageError("A service's address holds no user, query or fragment; a key is `key=`.")
-    if encrypted and parts.scheme == "http" and not is_loopback(host):
-        raise UsageError(
-            f"The key would travel to {host} unencrypted. Use an https:// address, or say "
-            "plain_http=True where the network itself encrypts."
-        )
-    return url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether a host is this machine.
-
-    Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("example.org")
-        (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def tls_context(url: str, ca: Path | None) -> ssl.SSLContext:
-    """Return how the other side is made sure of; without TLS an empty context, made in no time.
-
-    Raises:
-        UsageError: `ca` is no file of certificates, or the address is not https.
-    """
-    if not url.startswith("https:"):
-        if ca is not None:
-            raise UsageError("A CA file has no meaning for an address without https://.")
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody
-    try:
-        return ssl.create_default_context(cafile=None if ca is None else str(ca))
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"{ca} is no file of PEM certificates that can be read.") from error
 
 
 def _httpx() -> Any:

@@ -170,8 +170,11 @@ class Drive:
             loop.remove_signal_handler(signal.SIGINT)  # the second Ctrl-C ends at once
             self.interrupt()
 
+        def leave() -> None:
+            loop.remove_signal_handler(signal.SIGINT)
+
         loop.add_signal_handler(signal.SIGINT, stop)
-        return lambda: loop.remove_signal_handler(signal.SIGINT) and None
+        return leave
 
 
 def run_loop(main: Any) -> Any:

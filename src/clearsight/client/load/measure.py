@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from clearsight.client.client import Client, checked_url, tls_context
+from clearsight.client.address import checked_key, checked_url, tls_context
+from clearsight.client.client import Client
 from clearsight.client.errors import CallError
 from clearsight.client.load.drive import Drive, run_loop
 from clearsight.client.load.lines import Connect, grpc_connect, http_connect
@@ -58,7 +59,7 @@ def measure(
     ask = ask or Ask()
     if protocol not in PROTOCOLS:
         raise UsageError(f"Unknown protocol {protocol!r}.{nearest(protocol, PROTOCOLS)}")
-    url = checked_url(url, encrypted=ask.key is not None)
+    url = checked_url(url, encrypted=checked_key(ask.key) is not None)
     context = tls_context(url, ca)
     closers: list[Callable[[], Any]] = []
     if protocol == "oip-grpc":
@@ -95,6 +96,7 @@ def measure_lines(
     closers: Sequence[Callable[[], Any]],
 ) -> LoadResult:
     """Run a plan on connections that `connect` opens."""
+    _allow_many_connections()
 
     async def run() -> LoadResult:
         drive = Drive(plan, connect, progress)
@@ -109,6 +111,18 @@ def measure_lines(
 
     result: LoadResult = run_loop(run())
     return result
+
+
+def _allow_many_connections() -> None:
+    """Use as many descriptors as the system lets this process have; some begin with 256."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # there is no such limit on this system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def only_model(url: str, ask: Ask, ca: Path | None = None) -> str:
