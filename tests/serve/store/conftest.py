@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from postgresql_cluster import cluster, fresh_database
+from s3_server import s3_server
 from store_support import passes, plain_bundle
 
 from clearsight.core.bundle import Bundle
@@ -20,6 +21,12 @@ KINDS = ("sqlite", "postgresql")
 def server() -> Iterator[Path]:
     with cluster() as socket:
         yield socket
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    with s3_server() as address:
+        yield address
 
 
 @pytest.fixture(params=KINDS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from s3_server import new_bucket
 from store_support import CUT, in_child, no_room, plain_bundle
 
 from clearsight.core.bundle import MANIFEST, MODEL, Bundle
@@ -20,15 +21,23 @@ from clearsight.serve.store.blobs import Blobs, BundleCache, FolderBlobs, copy_f
 from clearsight.serve.store.object_blobs import ObjectBlobs, open_blobs
 
 Make = Callable[[str], Bundle]
-KINDS = ("folder", "memory")
+KINDS = ("folder", "memory", "s3")
 
 
 @pytest.fixture(params=KINDS)
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
     if request.param == "folder":
         return FolderBlobs(tmp_path / "bundles")
+    return ObjectBlobs(address(request, request.param), BundleCache(tmp_path / "cache"))
+
+
+def address(request: pytest.FixtureRequest, kind: str) -> str:
+    """An empty place in object storage."""
     pytest.importorskip("fsspec", reason="needs the extra clearsight[objects]")
-    return ObjectBlobs(f"memory://{uuid4().hex}", BundleCache(tmp_path / "cache"))
+    if kind == "memory":
+        return f"memory://{uuid4().hex}"
+    request.getfixturevalue("s3")
+    return new_bucket(uuid4().hex)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -301,10 +310,9 @@ def test_processes_that_put_the_same_at_once(tmp_path: Path, bundle: Make) -> No
 # -- object storage
 
 
-@pytest.fixture
-def objects(tmp_path: Path) -> ObjectBlobs:
-    pytest.importorskip("fsspec", reason="needs the extra clearsight[objects]")
-    return ObjectBlobs(f"memory://{uuid4().hex}", BundleCache(tmp_path / "cache"))
+@pytest.fixture(params=["memory", "s3"])
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectBlobs:
+    return ObjectBlobs(address(request, request.param), BundleCache(tmp_path / "cache"))
 
 
 def another_machine(blobs: ObjectBlobs, cache: Path, quota_bytes: int = 10**9) -> ObjectBlobs:
