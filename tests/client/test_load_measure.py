@@ -87,7 +87,7 @@ def test_latency_counts_from_the_moment_a_request_was_due():
     async def connect():
         if service.stall_at is not None and time.perf_counter() > service.stall_at:
             service.stall_at = None
-            time.sleep(0.5)  # noqa: ASYNC251 - the point of the test
+            time.sleep(0.5)
         return service
 
     service.stall_at = time.perf_counter() + 0.5
