@@ -266,7 +266,8 @@ def test_the_live_view_shows_traffic_models_and_drift(browser, two_models, tmp_p
     )
     assert " ms" in page.locator("#tiles dd").nth(2).text_content()
     page.wait_for_function(
-        "[...document.querySelectorAll('.chart .line')].every(e => e.getAttribute('d').includes('L'))"
+        "[...document.querySelectorAll('.chart .line')]"
+        ".every(line => line.getAttribute('d').includes('L'))"
     )
     answered = page.locator("#rows tr").nth(1).locator("td").last.text_content()
     assert int(answered) >= 20
@@ -316,7 +317,8 @@ def locked(tmp_path_factory, colours):
 
 
 STORED = """async () => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie,
-  location.href, await indexedDB.databases(), await caches.keys(), document.documentElement.outerHTML,
+  location.href, await indexedDB.databases(), await caches.keys(),
+  document.documentElement.outerHTML,
   [...document.querySelectorAll('input')].map(e => e.value)])"""
 
 
