@@ -2,10 +2,10 @@
 
     python benchmarks/serve/promote.py [--network lite0] [--rounds 5] [--promotions 10]
 
-Six versions of one recognizer (each with a temperature of its own, so that a score tells which
-version gave it) are in a registry; 64 clients ask without pause. Quiet spells and spells of as many
+Six versions of one recognizer (each with its scores scaled in its own way, so that a score tells
+which version gave it) are in a registry; 64 clients ask without pause. Quiet spells and spells of as many
 seconds with promotions take turns. Every promotion runs all checks in a process of its own, and
-every one but a return brings a version into memory that was not there. Service, clients, checks and
+every one brings a version into memory that was not there. Service, clients, checks and
 promotions share the same two cores.
 """
 
@@ -21,13 +21,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
+from onnx import numpy_helper
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent / "parts"))
 import harness
 import record
 
-from clearsight.core.bundle import Bundle, open_bundle, write_bundle
+from clearsight.core.bundle import GOLDEN_SCORES, MODEL, Bundle, open_bundle, write_bundle
 from clearsight.serve.registry.open import open_registry
 from clearsight.serve.registry.promotion import Bounds
 
@@ -56,7 +58,7 @@ def rounds(folder: Path, options: argparse.Namespace) -> tuple[list, list]:
     registry = open_registry(store)
     base = open_bundle(harness.bundle(options.network))
     for number in range(1, VERSIONS + 1):
-        given = with_temperature(base, folder / f"version{number}", 1 + number / 10)
+        given = with_scale(base, folder / f"version{number}", np.float32(1 + number / 10))
         registry.add(NAME, given.path, who="benchmark")
     registry.promote(NAME, 1, who="benchmark")
     rows, answers, turn = [], [], 0
@@ -89,10 +91,21 @@ def rounds(folder: Path, options: argparse.Namespace) -> tuple[list, list]:
     return rows, answers
 
 
-def with_temperature(base: Bundle, path: Path, temperature: float) -> Bundle:
-    about = base.manifest.model_dump(exclude={"files", "format_version", "temperature"})
+def with_scale(base: Bundle, path: Path, scale: np.float32) -> Bundle:
+    """Write the same network with its logits scaled: other files, other scores, the same speed."""
+    model = onnx.load_model_from_string(base.read(MODEL))
+    last = next(node for node in reversed(model.graph.node) if "logits" in node.output)
+    for tensor in model.graph.initializer:
+        if tensor.name in last.input:
+            tensor.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(tensor) * scale, tensor.name)
+            )
+    golden = json.loads(base.read(GOLDEN_SCORES))
+    golden["logits"] = (np.array(golden["logits"], np.float32) * scale).tolist()
     files = {name: base.read(name) for name in base.manifest.files}
-    return write_bundle(path, {**about, "temperature": temperature}, files, lambda bundle: None)
+    changed = {MODEL: model.SerializeToString(), GOLDEN_SCORES: json.dumps(golden).encode()}
+    about = base.manifest.model_dump(exclude={"files", "format_version"})
+    return write_bundle(path, about, {**files, **changed}, lambda bundle: None)
 
 
 def p99(rows: list[tuple]) -> float:

@@ -330,6 +330,13 @@ def test_another_machine_reads_through_its_cache(
     assert content(other.folder(digest)) == content(given.path)
 
 
+def test_a_damaged_copy_in_the_cache_is_fetched_again(objects: ObjectBlobs, bundle: Make) -> None:
+    given = bundle("a")
+    digest = objects.put(given).digest
+    (objects.place(digest) / MODEL).write_bytes(b"other")
+    assert content(objects.folder(digest)) == content(given.path)
+
+
 def test_it_counts_as_present_from_its_manifest_on(objects: ObjectBlobs, bundle: Make) -> None:
     digest = objects.put(bundle("a")).digest
     objects._files.rm(objects._key(digest, MANIFEST))

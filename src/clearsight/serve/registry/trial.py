@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clearsight.core.bundle import Bundle
     from clearsight.engines.predictor import BundlePredictor
 
 NICENESS = 10
@@ -94,7 +95,7 @@ def try_bundle(folder: Path, engine: str | None) -> dict[str, Any]:
     with refusing("corrupt"):
         bundle = open_bundle(folder)
     _import_engine(engine)
-    before = peak_bytes()
+    before = peak_bytes(forget=True)
     with refusing("unusable"):
         predictor = open_predictor(bundle, engine, threads=1)
     _check_scores(predictor)
@@ -102,6 +103,7 @@ def try_bundle(folder: Path, engine: str | None) -> dict[str, Any]:
         verify_golden(predictor)
     latency_s = _latency_s(predictor)
     memory_mb = max(0, peak_bytes() - before) / MB
+    _check_variants(bundle, engine)
     return {"latency_ms": latency_s * 1e3, "memory_mb": memory_mb, "engine": predictor.engine}
 
 
@@ -116,8 +118,15 @@ def refusing(reason: str) -> Iterator[None]:
         raise RefusedError(reason, str(error)) from error
 
 
-def peak_bytes() -> int:
-    """Return the most memory this process has had resident."""
+def peak_bytes(forget: bool = False) -> int:
+    """Return the most memory this process has had resident.
+
+    Args:
+        forget: begin anew with what it has now, where the system can.
+    """
+    if forget:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
     with suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
@@ -156,6 +165,22 @@ def _check_scores(predictor: BundlePredictor) -> None:
         )
     if not np.isfinite(scores).all():
         raise RefusedError("nan", "The model gives NaN or infinity for plain pictures.")
+
+
+def _check_variants(bundle: Bundle, engine: str | None) -> None:
+    """Open and compare the variants of lower precision that a service here may choose."""
+    from clearsight.engines.golden import verify_golden
+    from clearsight.engines.open import capabilities, open_predictor
+
+    usable = {state.engine for state in capabilities() if state.usable}
+    for key, variant in bundle.manifest.variants.items():
+        for name in variant.engines:
+            if name in usable and engine in (None, name):
+                with refusing("unusable"):
+                    predictor = open_predictor(bundle, name, threads=1, variant=key)
+                _check_scores(predictor)
+                with refusing("golden"):
+                    verify_golden(predictor)
 
 
 def _latency_s(predictor: BundlePredictor) -> float:

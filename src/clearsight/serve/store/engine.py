@@ -174,7 +174,7 @@ def _advice(error: Exception) -> str:
             f"another process has been writing for {BUSY_S:.0f} s. Stop it or try again; nothing "
             "was changed."
         )
-    if "disk is full" in words or "disk full" in words:
+    if "disk is full" in words or "No space left" in words:
         return "no space left on the disk. Free some space and try again; nothing was changed."
     if "readonly" in words or "unable to open" in words:
         return "it cannot be opened for writing. Check the folder's and the file's permissions."

@@ -107,7 +107,9 @@ class ObjectBlobs:
 
     def folder(self, digest: str) -> Path:
         """Return a Bundle's folder in the cache, fetched where need be; see `Blobs`."""
-        if not self.cache.has(digest):
+        try:
+            check_bundle(self.cache.folder(digest), digest)
+        except BundleError:  # not here yet, or damaged here
             bundle, manifest = self._manifest(digest)
             stored = Stored(digest, size_of(bundle, manifest))
             self.cache.fill(stored, lambda staged: self._fetch(digest, bundle, manifest, staged))
