@@ -46,8 +46,7 @@ class Client:
         try:
             await self.call(*arguments, **fields)
         except grpc.aio.AioRpcError as error:
-            assert error.details() or error.code() is grpc.StatusCode.UNIMPLEMENTED
-            return error.code().name
+            return error.code().name if error.details() else "no detail"
         return "OK"
 
 
