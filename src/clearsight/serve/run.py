@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,20 +96,16 @@ def serve(
     if door.grpc_port is not None:
         require_grpc()
         grpc_port(door.host, door.grpc_port)
-    with listen(door.host, door.port) as listener:
+    with listen(door.host, door.port) as listener, ExitStack() as ends:
         state = find_state(store)
-        try:
-            service = open_service(models, limits, engine, state)
-            try:
-                operations = Operations(service, state.folder if state else None, tracer)
-                app = build_app(service, operations=operations, more=_registry_routes(state))
-                _run(service, app, door, tls, listener, progress, on_ready)
-                operations.close()
-            finally:
-                service.close()
-        finally:
-            if state is not None:
-                state.close()
+        if state is not None:
+            ends.callback(state.close)
+        service = open_service(models, limits, engine, state)
+        ends.callback(service.close)
+        operations = Operations(service, state.folder if state else None, tracer)
+        ends.callback(operations.close)
+        app = build_app(service, operations=operations, more=_registry_routes(state))
+        _run(service, app, door, tls, listener, progress, on_ready)
 
 
 def _run(

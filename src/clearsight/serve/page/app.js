@@ -52,6 +52,9 @@ async function learnWhatIsTaken() {
   } catch {
     page.corrections = false;
   }
+  $("#private").dataset.word = page.corrections ? "privateButCorrections" : "private";
+  translate($("footer"));
+  showCards();
 }
 
 // --- views ------------------------------------------------------------------------------------

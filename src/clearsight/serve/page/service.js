@@ -162,7 +162,7 @@ function chart(title, values, told) {
   let path = "", pen = "M";
   values.forEach((value, i) => {
     if (value === null) { pen = "M"; return; }
-    path += `${pen}${x(i).toFixed(1)} ${y(value).toFixed(1)}`;
+    path += `${pen}${x(i).toFixed(1)} ${y(value).toFixed(1)}${pen === "M" ? "h.01" : ""}`;
     pen = "L";
   });
   const line = set(document.createElementNS(SVG, "path"), { d: path || "M0 0", class: "line" });
