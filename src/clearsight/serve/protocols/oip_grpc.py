@@ -13,6 +13,7 @@ from typing import Any
 
 from clearsight.core.nouns import Prediction
 from clearsight.serve.access.caller import RouteScope
+from clearsight.serve.calls import Picture
 from clearsight.serve.errors import (
     BodyTooLargeError,
     ImpossibleRequestError,
@@ -43,6 +44,7 @@ from clearsight.serve.oip.wire import check_wire
 from clearsight.serve.protocols import Answer, Exchange
 from clearsight.serve.service import Service
 
+OFF_LOOP_BYTES = 256 * 1024  # larger lists of values are read beside the event loop
 MOST_TENSORS = 16
 MOST_PARAMETERS = 32
 MOST_ASKED_BYTES = 64 * 1024  # of a message that carries no tensors
@@ -141,10 +143,15 @@ class OipGrpc:
         check_wire(request.message)
         message = self._parse("ModelInferRequest", request)
         asked_id = request_id(message.id)
+        raw = bool(message.raw_input_contents)
+        if raw or len(request.message) <= OFF_LOOP_BYTES:
+            pictures = self._pictures(message)
+        else:
+            pictures = await asyncio.to_thread(self._pictures, message)
         asked = Inference(
             model=_named(message.model_name),
             version=message.model_version or None,
-            pictures=read_pictures(_inputs(message), self.service.limits),
+            pictures=pictures,
             parameters=read_parameters(_plain(message.parameters)),
             outputs=_outputs(message),
             caller=request.caller,
@@ -152,7 +159,7 @@ class OipGrpc:
         )
         forever = asyncio.get_running_loop().create_future  # a client that leaves cancels this task
         inferred = await infer(self.service, asked, forever, request.deadline_s)
-        answer = self._answer(inferred, asked_id or request.id, bool(message.raw_input_contents))
+        answer = self._answer(inferred, asked_id or request.id, raw)
         content: bytes = answer.SerializeToString()
         return content
 
@@ -165,6 +172,9 @@ class OipGrpc:
     def prediction(answer: Answer) -> Prediction:
         """Read the Prediction out of a successful answer to one of `exchanges`."""
         return prediction_of(grpc_values(answer))
+
+    def _pictures(self, message: Any) -> list[Picture]:
+        return read_pictures(_inputs(message), self.service.limits)
 
     def _telling(self, name: str, answer: Callable[..., Any]) -> GrpcHandler:
         async def handler(request: GrpcRequest) -> bytes:

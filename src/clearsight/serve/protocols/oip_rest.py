@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clearsight.core.nouns import Prediction
-from clearsight.serve.calls import Call
+from clearsight.serve.calls import Call, Picture
 from clearsight.serve.errors import FormatRefusedError, MalformedRequestError, NotReadyError
 from clearsight.serve.http_messages import (
     Handler,
@@ -138,15 +138,16 @@ class OipRest:
                 f"Content-Encoding {encoding[:40]!r} is not read here. Send the body unpacked."
             )
         values = request.path_values
-        known = {"caller": request.caller, "id": request.id}
-        self.service.admit(Call([], values["model"], values.get("version"), **known))
+        version = values.get("version")
+        call = Call([], values["model"], version, caller=request.caller, id=request.id)
+        self.service.admit(call)
         content = await request.body()
-        header = request.header(HEADER_LENGTH)
-        if len(content) > OFF_LOOP_BYTES and header.strip() != "0":
-            body = await asyncio.to_thread(read_infer, content, header)
+        header = request.header(HEADER_LENGTH).strip()
+        if _json_length(content, header) > OFF_LOOP_BYTES:
+            body, pictures = await asyncio.to_thread(self._read, content, header)
         else:
-            body = read_infer(content, header)
-        inferred = await infer(self.service, self._asked(request, body), request.left)
+            body, pictures = self._read(content, header)
+        inferred = await infer(self.service, self._asked(request, body, pictures), request.left)
         content, length = write_infer(inferred, body, body.id or request.id)
         if length is None:
             return Response(200, content)
@@ -154,7 +155,11 @@ class OipRest:
         response.headers.append((HEADER_LENGTH, str(length).encode("ascii")))
         return response
 
-    def _asked(self, request: Request, body: InferBody) -> Inference:
+    def _read(self, content: bytes, header: str) -> tuple[InferBody, list[Picture]]:
+        body = read_infer(content, header)
+        return body, read_pictures(body.inputs, self.service.limits)
+
+    def _asked(self, request: Request, body: InferBody, pictures: list[Picture]) -> Inference:
         model, version = request.path_values["model"], request.path_values.get("version", "")
         if body.model not in ("", model) or (version and body.version not in ("", version)):
             raise MalformedRequestError(
@@ -163,7 +168,7 @@ class OipRest:
         return Inference(
             model=model,
             version=version or body.version or None,
-            pictures=read_pictures(body.inputs, self.service.limits),
+            pictures=pictures,
             parameters=read_parameters(body.parameters, "binary_data_output"),
             outputs=[name for name, _ in body.outputs],
             caller=request.caller,
@@ -204,6 +209,11 @@ def refuse(request_id: str, error: BaseException) -> Response:
     told = json_response({"error": detail_of(error)}, response.status)
     told.headers = response.headers
     return told
+
+
+def _json_length(content: bytes, header: str) -> int:
+    """Return how long the JSON of a body says it is; all of it without a header."""
+    return int(header) if header.isascii() and header.isdigit() else len(content)
 
 
 def _route(method: str, path: str, handler: Handler, scope: Any) -> Route:
