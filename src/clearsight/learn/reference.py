@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clearsight.core.calibration import probabilities
 from clearsight.core.nouns import ImagesNHWC, Scores, Task
 from clearsight.core.reference import Reference, reference_of
+from clearsight.core.seeds import generator
 from clearsight.learn.family import OpenModel
 
 PICTURES = 256
@@ -47,21 +48,26 @@ def measure_reference(
     embeddings = None
     if open_model is not None and (time_s is None or time_s >= LEAST_TIME_S):
         seconds = float("inf") if time_s is None else SHARE_OF_TIME * time_s
-        embeddings = _embeddings(images[:PICTURES], model, open_model, seconds)
+        rows = generator(0, "reference").permutation(len(images))[:PICTURES]
+        embeddings = _embeddings(images, rows, model, open_model, seconds)
     return reference_of(probabilities(logits, temperature, task), embeddings)
 
 
 def _embeddings(
-    images: ImagesNHWC, model: bytes, open_model: OpenModel, seconds: float
+    images: ImagesNHWC,
+    rows: NDArray[np.int64],
+    model: bytes,
+    open_model: OpenModel,
+    seconds: float,
 ) -> NDArray[np.float32]:
     began = time.monotonic()
     runner = open_model(model)
     found, took = [], 0.0
-    for start in range(0, len(images), PICTURES_AT_ONCE):
+    for start in range(0, len(rows), PICTURES_AT_ONCE):
         if found and time.monotonic() - began + took > seconds:
             break
         started = time.monotonic()
-        part = np.asarray(images[start : start + PICTURES_AT_ONCE])
+        part = np.asarray(images[rows[start : start + PICTURES_AT_ONCE]])
         found.append(runner.run(part, ("embedding",))["embedding"])
         took = time.monotonic() - started
     joined = np.concatenate(found)
