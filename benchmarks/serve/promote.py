@@ -3,9 +3,9 @@
     python benchmarks/serve/promote.py [--network lite0] [--rounds 5] [--promotions 10]
 
 Six versions of one recognizer (each with its scores scaled in its own way, so that a score tells
-which version gave it) are in a registry; 64 clients ask without pause. Quiet spells and spells of as many
-seconds with promotions take turns. Every promotion runs all checks in a process of its own, and
-every one brings a version into memory that was not there. Service, clients, checks and
+which version gave it) are in a registry; 64 clients ask without pause. Quiet spells take turns with
+spells of as many seconds with promotions. Every promotion runs all checks in a process of its own,
+and every one brings a version into memory that was not there. Service, clients, checks and
 promotions share the same two cores.
 """
 

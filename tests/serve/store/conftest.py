@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from postgresql_cluster import cluster, fresh_database
+from postgresql_cluster import Server, cluster, fresh_database
 from s3_server import s3_server
 from store_support import passes, plain_bundle
 
@@ -18,9 +18,9 @@ KINDS = ("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Path]:
-    with cluster() as socket:
-        yield socket
+def server() -> Iterator[Server]:
+    with cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

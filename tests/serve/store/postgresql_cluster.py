@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: a folder, a Unix socket, no network."""
+"""A PostgreSQL server of the tests' own: a folder, a Unix socket, TLS on the loopback."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -36,61 +38,114 @@ def unprivileged() -> str | None:
     pytest.skip("we are root and there is no unprivileged user to run PostgreSQL as")
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Args:
+        folder: where its socket and its certificate are.
+        port: on the loopback, where it also speaks TLS.
+    """
+
+    folder: Path
+    port: int
+
+    @property
+    def socket(self) -> Path:
+        """Its Unix socket."""
+        return self.folder / f".s.PGSQL.{self.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate of "localhost" that it shows."""
+        return self.folder / "server.pem"
+
+
 @contextmanager
-def cluster() -> Iterator[Path]:
-    """Start a server and yield its socket; skip where none is installed."""
+def cluster() -> Iterator[Server]:
+    """Start a server and yield it; skip where none is installed."""
     pytest.importorskip("pg8000", reason="needs the extra clearsight[postgresql]")
     tools = programs()
-    if tools is None:
+    if tools is None or shutil.which("openssl") is None:
         pytest.skip("PostgreSQL is not installed: scripts/apt.sh /usr/bin/psql postgresql")
     user = unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="clearsight-pg-"))
+    server = Server(folder, _free_port())
     try:
         if user is not None:
             shutil.chown(folder, user)
-        data = folder / "data"
-        init = [str(tools / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-N"]
-        subprocess.run(
-            [*init, "-E", "UTF8", "--locale=C"], user=user, check=True, capture_output=True,
-            cwd=folder, timeout=120,
-        )  # fmt: skip
-        server = subprocess.Popen(
-            [str(tools / "postgres"), "-D", str(data), "-k", str(folder), "-h", ""],
-            user=user, cwd=folder, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("w"),
-        )  # fmt: skip
+        _make(tools, server, user)
+        process = _start(tools, server, user)
         try:
-            yield _ready(folder / ".s.PGSQL.5432", server)
+            yield _ready(server, process)
         finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(START_S)
+            process.send_signal(signal.SIGINT)
+            process.wait(START_S)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def fresh_database(socket: Path, name: str) -> str:
+def _make(tools: Path, server: Server, user: str | None) -> None:
+    def call(*command: object) -> None:
+        words = [str(word) for word in command]
+        options = {"cwd": server.folder, "timeout": 120, "capture_output": True, "check": True}
+        subprocess.run(words, user=user, **options)  # type: ignore[call-overload]
+
+    call(tools / "initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8",
+         "--locale=C", "-N")  # fmt: skip
+    call("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+         "-keyout", "server.key", "-out", "server.pem")  # fmt: skip
+    call("chmod", "600", "server.key")
+    call("chmod", "755", server.folder)
+
+
+def _start(tools: Path, server: Server, user: str | None) -> subprocess.Popen[bytes]:
+    files = {"ssl_cert_file": server.certificate, "ssl_key_file": server.folder / "server.key"}
+    settings = {"listen_addresses": "127.0.0.1", "port": server.port, "ssl": "on", **files}
+    command = [tools / "postgres", "-D", server.folder / "data", "-k", server.folder]
+    for name, value in settings.items():
+        command += ["-c", f"{name}={value}"]
+    return subprocess.Popen(
+        [str(word) for word in command],
+        user=user,
+        cwd=server.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=(server.folder / "log").open("wb"),
+    )
+
+
+def fresh_database(server: Server, name: str) -> str:
     """Make an empty database and return its URL."""
-    _execute(socket, f'CREATE DATABASE "{name}"')
-    return f"postgresql://postgres@/{name}?unix_sock={socket}"
+    _execute(server, f'CREATE DATABASE "{name}"')
+    return f"postgresql://postgres@/{name}?unix_sock={server.socket}"
 
 
-def _ready(socket: Path, server: subprocess.Popen[bytes]) -> Path:
+def _ready(server: Server, process: subprocess.Popen[bytes]) -> Server:
     until = time.monotonic() + START_S
     while True:
         try:
-            _execute(socket, "SELECT 1")
+            _execute(server, "SELECT 1")
         except Exception:  # noqa: BLE001 - it is still starting
-            assert server.poll() is None, (socket.parent / "log").read_text()
+            assert process.poll() is None, (server.folder / "log").read_text()
             assert time.monotonic() < until, "PostgreSQL did not start"
             time.sleep(0.05)
         else:
-            return socket
+            return server
 
 
-def _execute(socket: Path, statement: str) -> None:
+def _execute(server: Server, statement: str) -> None:
     import pg8000.native
 
-    connection = pg8000.native.Connection("postgres", unix_sock=str(socket))
+    connection = pg8000.native.Connection("postgres", unix_sock=str(server.socket))
     try:
         connection.run(statement)
     finally:
         connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

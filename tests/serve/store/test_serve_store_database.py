@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import ssl
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, Text, insert, select, update
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    insert,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy import text as sql
 from store_support import FAILED, in_child, no_room, tables_of
 
 from clearsight.core.errors import ConfigError, MissingExtraError, StorageError
 from clearsight.serve.store.backup import damage
 from clearsight.serve.store.database import METADATA, Database, Schema, owners
-from clearsight.serve.store.engine import open_engine
+from clearsight.serve.store.engine import open_engine, ssl_context
 
 New = Callable[[str], Database]
 things = Table(
@@ -289,6 +300,43 @@ def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"clearsight\[postgresql\]"):
         open_engine("postgresql://host/name")
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "encrypted"),
+    [
+        ("localhost", "", False),
+        ("localhost", "sslmode=require", True),
+        ("localhost", "sslmode=verify-full&sslrootcert=CERTIFICATE", True),
+        ("localhost", "sslmode=verify-full", None),  # nobody vouches for its certificate
+        ("127.0.0.1", "sslmode=verify-full&sslrootcert=CERTIFICATE", None),  # another name
+    ],
+)
+def test_tls(
+    request: pytest.FixtureRequest, host: str, options: str, encrypted: bool | None
+) -> None:
+    server = request.getfixturevalue("server")
+    told = options.replace("CERTIFICATE", str(server.certificate))
+    database = Database(f"postgresql://postgres@{host}:{server.port}/postgres?{told}")
+    if encrypted is None:
+        with pytest.raises(StorageError):
+            database.revision()
+        return
+    query = sql("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    with database.reading() as connection:
+        assert connection.execute(query).scalar_one() is encrypted
+    database.close()
+
+
+def test_another_host_is_verified_unless_told_otherwise() -> None:
+    far = make_url("postgresql://db.example.org/name")
+    context = ssl_context(far)
+    assert context is not None
+    assert context.check_hostname
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert ssl_context(far.set(query={"sslmode": "disable"})) is None
+    for near in ("postgresql://localhost/name", "postgresql:///name"):
+        assert ssl_context(make_url(near)) is None
 
 
 def test_a_server_that_is_not_there_and_no_password_in_what_is_said() -> None:

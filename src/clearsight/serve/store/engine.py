@@ -126,7 +126,7 @@ def _open_postgresql(url: URL) -> Engine:
     arguments: dict[str, Any] = {"timeout": BUSY_S, "application_name": "clearsight"}
     if "unix_sock" in url.query:
         arguments["unix_sock"] = url.query["unix_sock"]
-    arguments["ssl_context"] = _ssl_context(url)
+    arguments["ssl_context"] = ssl_context(url)
     plain = url.set(drivername="postgresql+pg8000", query={})
     engine = create_engine(plain, connect_args=arguments, pool_pre_ping=True)
 
@@ -141,7 +141,12 @@ def _open_postgresql(url: URL) -> Engine:
     return engine
 
 
-def _ssl_context(url: URL) -> ssl.SSLContext | None:
+def ssl_context(url: URL) -> ssl.SSLContext | None:
+    """Return how a PostgreSQL server at this address is spoken to in TLS, None without.
+
+    Raises:
+        ConfigError: an unknown `sslmode`, or an `sslrootcert` that cannot be read.
+    """
     local = url.host in LOCAL_HOSTS
     mode = url.query.get("sslmode", "disable" if local else "verify-full")
     if mode not in SSL_MODES:
