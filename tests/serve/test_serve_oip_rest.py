@@ -335,13 +335,12 @@ def test_every_route_asks_for_its_scope(ask, service, locked):
             assert ask(route.method, target, key=wrong).status == 403, route.path
 
 
-def test_what_is_not_there_is_told_under_v2_too(service):
-    async def statuses():
-        app = HttpChannel(OipRest, service)
-        asked = [("GET", "/v2/nothing"), ("DELETE", "/v2"), ("GET", INFER)]
-        return [(await app.ask(Exchange(m, t, "", b""))).code for m, t in asked]
-
-    assert asyncio.run(statuses()) == ["404", "405", "405"]
+@pytest.mark.parametrize(
+    ("status", "method", "target"),
+    [(404, "GET", "/v2/nothing"), (405, "DELETE", "/v2/models/watched"), (405, "GET", INFER)],
+)
+def test_what_is_not_there_is_told_in_the_protocols_words(ask, status, method, target):
+    assert ask(method, target).status == status
 
 
 def test_the_application_has_both_protocols(service):

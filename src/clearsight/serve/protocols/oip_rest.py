@@ -185,7 +185,9 @@ class OipRest:
     async def _command(self, request: Request, command: Any) -> Response:
         request.options()
         asked = await _small_object(request, "parameters")
-        parameters = asked.get("parameters") or {}
+        parameters = asked.get("parameters")
+        if parameters is None:
+            parameters = {}
         if not isinstance(parameters, dict):
             raise MalformedRequestError("'parameters' must be an object.")
         name = request.path_values["model"]
@@ -213,7 +215,8 @@ def refuse(request_id: str, error: BaseException) -> Response:
 
 def _json_length(content: bytes, header: str) -> int:
     """Return how long the JSON of a body says it is; all of it without a header."""
-    return int(header) if header.isascii() and header.isdigit() else len(content)
+    told = header.isascii() and header.isdigit() and len(header) < 16
+    return int(header) if told else len(content)
 
 
 def _route(method: str, path: str, handler: Handler, scope: Any) -> Route:
