@@ -178,7 +178,7 @@ def _answered(request: Request, pattern: str, status: int, seconds: float) -> An
 
 
 def _plain(request: Request, status: Status, detail: str) -> Response:
-    if request.path.startswith("/v2/"):
+    if f"{request.path}/".startswith("/v2/"):
         return json_response({"error": detail}, status.http)
     body = plain_problem(request.id, status, detail)
     return json_response(body, status.http, PROBLEM)
