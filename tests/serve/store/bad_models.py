@@ -69,6 +69,22 @@ def slow(path: Path, rounds: int = 60, side: int = 384) -> Bundle:
     return model_bundle(path, _with_detour(_multiply(rounds, side)), goldens())
 
 
+def with_variant(path: Path, gain: float) -> Bundle:
+    """Write a good Bundle with a variant of lower precision whose gain is another."""
+    on_engine = {"drop": 0, "drop_low": 0, "drop_high": 0, "n": 9, "agreement": 1}
+    speed = {"speed_up": 2, "speed_up_low": 2, "speed_up_high": 2}
+    variant = {
+        "file": "model.int8.onnx",
+        "precision": "int8",
+        "engines": {"onnxruntime": {**on_engine, **speed}},
+        "tolerance": 0.05,
+        "machine": "of this test",
+        "made_with": {},
+    }
+    files = {**goldens(), "model.int8.onnx": colour_model(gain=gain)}
+    return model_bundle(path, colour_model(), files, variants={"int8": variant})
+
+
 def _with_detour(detour: tuple[list[Any], list[Any]]) -> bytes:
     """Return `colour_model` with nodes that compute a zero in between.
 

@@ -9,7 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bad_models import golden_miss, good, greedy, model_bundle, nan, no_model, slow, wrong_shape
+from bad_models import (
+    golden_miss,
+    good,
+    greedy,
+    model_bundle,
+    nan,
+    no_model,
+    slow,
+    with_variant,
+    wrong_shape,
+)
 from store_support import passes
 
 from clearsight.core.bundle import MODEL, Bundle
@@ -101,6 +111,13 @@ def test_a_bundle_that_was_damaged_in_the_store(tmp_path: Path, base: Bundle) ->
     file.write_bytes(whole)
     registry.promote("shoes", 1, who="ann", bounds=QUICK)  # control: mended, it is promoted
     registry.database.close()
+
+
+@pytest.mark.parametrize(
+    ("gain", "refused"), [(0.1, []), (float("nan"), ["nan"]), (0.01, ["golden"])]
+)
+def test_variants_are_tried_too(tmp_path: Path, gain: float, refused: list[str]) -> None:
+    assert reasons(examine(with_variant(tmp_path / "bundle", gain))) == refused
 
 
 def test_other_classes_and_tasks_are_promoted_when_asked_for(tmp_path: Path, base: Bundle) -> None:
