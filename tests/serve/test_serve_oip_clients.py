@@ -66,3 +66,23 @@ def test_tritonclient_runs_every_call_over_both(served):
 
 def test_kserve_runs_every_call_over_both(served):
     run(interpreter(KSERVE, "kserve"), "kserve_calls.py", served, served[0].url)
+
+
+def test_a_stop_is_seen_by_probes_and_ends_with_0(colours):
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with running_service([colours], grpc=True, linger_s=0.5) as service:
+        with grpc.insecure_channel(service.grpc) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=20)
+            assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+            service.terminate()
+            assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert service.process.wait(20) == 0
+
+
+def test_without_the_port_nothing_of_grpc_is_imported(colours):
+    with running_service([colours]) as service:
+        assert service.grpc is None
+        assert not {"grpc", "google"} & set(service.modules)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import subprocess
 
 import pytest
 
@@ -13,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from clearsight.serve import grpc_calls
+from clearsight.serve.access.tls import Tls
 from clearsight.serve.errors import StartError
 from clearsight.serve.grpc_calls import GrpcServer
 from clearsight.serve.grpc_messages import Method
@@ -425,6 +427,32 @@ def test_a_taken_port_is_told_with_a_free_one():
         with pytest.raises(StartError):
             GrpcServer(client.service, "127.0.0.1", other.port)
         await other.stop(0)
+
+    run(scenario)
+
+
+def test_tls_and_a_client_that_trusts_it(tmp_path):
+    tls = Tls(tmp_path / "cert.pem", tmp_path / "key.pem")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-keyout", tls.key, "-out", tls.certificate, "-days", "2"),
+            *("-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+    async def scenario(client):
+        server = await start_grpc(client.service, port=0, tls=tls)
+        address = f"127.0.0.1:{server.port}"
+        trusting = grpc.ssl_channel_credentials(tls.certificate.read_bytes())
+        async with grpc.aio.secure_channel(address, trusting) as channel:
+            assert (await Client(channel, client.service).call("ServerLive")).live
+        async with grpc.aio.insecure_channel(address) as channel:
+            plain = Client(channel, client.service)
+            assert await plain.code("ServerLive", timeout=1) in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+        await server.stop(0)
 
     run(scenario)
 

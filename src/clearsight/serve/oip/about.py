@@ -127,7 +127,7 @@ def load(service: Service, caller: Caller, name: str, parameters: Mapping[str, A
 
 
 def unload(service: Service, caller: Caller, name: str, parameters: Mapping[str, Any]) -> None:
-    """Let a model's memory go; the next request for it loads it again. Blocks.
+    """Let a model's memory go; the next request for it loads it again.
 
     Raises:
         UnknownModelError: no such model.
@@ -137,7 +137,8 @@ def unload(service: Service, caller: Caller, name: str, parameters: Mapping[str,
     if parameters.get("unload_dependents", False) is not False:
         raise MalformedRequestError("'unload_dependents' must be false: no model has dependents.")
     for model in _versions(service, name, caller).values():
-        service.unload(model)
+        if model.loaded:
+            service.unload(model)
 
 
 def _answering(service: Service, caller: Caller, name: str) -> list[Model]:
