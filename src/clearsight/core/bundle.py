@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from clearsight.core.config import Config
-from clearsight.core.errors import BundleError, ConfigError
+from clearsight.core.errors import BundleError, ConfigError, StorageError
 from clearsight.core.files import new_folder, sha256_file, storage_errors
 from clearsight.core.nouns import Preprocessing, Task
 from clearsight.core.reference import Reference
@@ -32,6 +32,8 @@ CARD = "card.md"
 GOLDEN = "golden"
 GOLDEN_SCORES = "golden/scores.json"
 MANIFEST_LIMIT_BYTES = 64 * 1024 * 1024
+REPLACED_AT_MOST = 5
+"""How often a Bundle may be replaced while it is opened before that is called damage."""
 
 
 class FileRecord(Config):
@@ -156,6 +158,22 @@ def open_bundle(path: Path) -> Bundle:
             or a link.
     """
     folder = find_bundle(path)
+    for _ in range(REPLACED_AT_MOST):
+        inode = _inode(folder)
+        try:
+            return _opened(folder)
+        except (BundleError, StorageError):
+            if _inode(folder) == inode:
+                raise  # else another Bundle was put in its place while this one was read
+    return _opened(folder)
+
+
+def _inode(folder: Path) -> int:
+    with storage_errors(folder):
+        return folder.stat().st_ino
+
+
+def _opened(folder: Path) -> Bundle:
     manifest = _read_manifest(folder)
     listed = set(manifest.files)
     with storage_errors(folder):

@@ -53,6 +53,11 @@ class SmallNetwork:
         weights["matrix"] = weights["matrix"][:, list(self.classes)] * 2
         object.__setattr__(self, "_weights", weights)
 
+    @property
+    def weights(self) -> dict[str, Floats]:
+        """kernel (6, 3, 3, 3), shift (6,) and matrix (6, 4)."""
+        return dict(self._weights)
+
     def but(self, **changes: Any) -> SmallNetwork:
         """Return the same network with something changed."""
         return replace(self, **changes)
