@@ -53,7 +53,7 @@ def tree(folder: Path) -> dict[str, str]:
 @pytest.fixture
 def faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small networks are all overhead: say that the variant is twice as fast."""
-    found = SpeedUp(2.0, 1.9, 2.1, 100, 200)
+    found = SpeedUp(((100, 200), (100, 190)))
     monkeypatch.setattr(module, "measure_speed_up", lambda *given: found)
 
 
@@ -155,7 +155,7 @@ def test_an_engine_on_which_it_loses_too_much_is_left_out(
 def test_what_does_not_pay_is_stored_only_when_asked_for(
     run: Path, pictures: Path, precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slower = SpeedUp(0.8, 0.7, 0.9, 100, 80)
+    slower = SpeedUp(((100, 80),))
     monkeypatch.setattr(module, "measure_speed_up", lambda *given: slower)
     before = tree(run)
     with pytest.raises(GateError, match=r"does not pay.*0.80 times.*--keep-slower"):

@@ -272,7 +272,7 @@ def _say_speed(timed: Sequence[Measured], progress: Progress) -> None:
             progress.say(
                 f"{item.engine}: {item.speed.value:.2f} times as fast "
                 f"({item.speed.before:.0f} -> {item.speed.after:.0f} pictures/s, rounds "
-                f"{item.speed.low:.2f} to {item.speed.high:.2f}), loses {item.drop}"
+                f"{min(item.speed.ratios):.2f} to {max(item.speed.ratios):.2f}), loses {item.drop}"
             )
 
 
@@ -303,8 +303,8 @@ def _variant(
             n=item.drop.n,
             agreement=round(item.drop.agreement, 6),
             speed_up=round(item.speed.value, 3),
-            speed_up_low=round(item.speed.low, 3),
-            speed_up_high=round(item.speed.high, 3),
+            speed_up_low=round(min(item.speed.ratios), 3),
+            speed_up_high=round(max(item.speed.ratios), 3),
         )
         for item in timed
         if item.speed is not None

@@ -22,16 +22,30 @@ class SpeedUp:
     """Rates of two forms of one model.
 
     Args:
-        value: second over first, the median of the rounds.
-        low, high: the smallest and the largest round.
-        before, after: pictures a second of the first and the second, medians.
+        rounds: pictures a second of the first and the second, round by round.
     """
 
-    value: float
-    low: float
-    high: float
-    before: float
-    after: float
+    rounds: tuple[tuple[float, float], ...]
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Second over first, round by round."""
+        return tuple(after / before for before, after in self.rounds)
+
+    @property
+    def value(self) -> float:
+        """The median ratio."""
+        return median(self.ratios)
+
+    @property
+    def before(self) -> float:
+        """Pictures a second of the first, the median."""
+        return median(before for before, _ in self.rounds)
+
+    @property
+    def after(self) -> float:
+        """Pictures a second of the second, the median."""
+        return median(after for _, after in self.rounds)
 
 
 def measure_speed_up(
@@ -55,13 +69,13 @@ def measure_speed_up(
     for session in (first, second):
         for _ in range(WARM_UP_CALLS):
             session.run(images_nhwc)
-    before, after = [], []
+    found = []
     for number in range(rounds):
+        pair = {}
         for session in (first, second) if number % 2 else (second, first):
-            rate = _rate(session, images_nhwc, slice_s)
-            (before if session is first else after).append(rate)
-    ratios = [b / a for a, b in zip(before, after, strict=True)]
-    return SpeedUp(median(ratios), min(ratios), max(ratios), median(before), median(after))
+            pair[session is first] = _rate(session, images_nhwc, slice_s)
+        found.append((pair[True], pair[False]))
+    return SpeedUp(tuple(found))
 
 
 def _rate(session: Session, images: ImagesNHWC, slice_s: float) -> float:
