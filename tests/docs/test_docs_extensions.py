@@ -1,13 +1,16 @@
 """The code on every "Add a ..." page is run against the contract that the page names."""
 
+import json
 import sys
 import types
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from clearsight.convert.source import Wanted
 from clearsight.core.registry import camel
 from clearsight.testing.augment_contract import AugmentContract
 from clearsight.testing.averaging_contract import AveragingContract
@@ -20,6 +23,7 @@ from clearsight.testing.optimizer_contract import OptimizerContract
 from clearsight.testing.reader_contract import ReaderContract
 from clearsight.testing.sampler_contract import SamplerContract
 from clearsight.testing.schedule_contract import ScheduleContract
+from clearsight.testing.source_contract import Example, SourceContract
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -125,6 +129,25 @@ def test_add_a_part_of_a_classical_recognizer(page, contract, stem):
         contract.run(clause, block_of(page, stem))
 
 
+def raw_model(folder):
+    """An example of the page's format."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
+    weight = np.random.default_rng(1).normal(size=(48, 4)).astype(np.float32)
+    path = folder / "small.rawmodel"
+    path.write_text(json.dumps({"side": 4, "weight": weight.tolist()}))
+    scores = images.reshape(3, -1).astype(np.float32) / 255 @ weight
+    return Example(str(path), Wanted(4), {"range": "0-1"}, images, lambda: scores)
+
+
+class SourceContractWithOneMore(SourceContract):
+    examples: ClassVar = {"my-raw": raw_model}
+
+
+@pytest.mark.parametrize("clause", SourceContract().clauses())
+def test_add_an_import_format(clause):
+    SourceContractWithOneMore().run(clause, block_of("add-an-import-format.md", "my_raw"))
+
+
 PAGES = sorted(path.name for path in (ROOT / "docs/how-to").glob("add-a*.md"))
 
 
@@ -138,6 +161,7 @@ def test_there_is_a_page_for_every_kind():
         "encoder",
         "engine",
         "head",
+        "import-format",
         "loss",
         "metric",
         "mix",
