@@ -128,11 +128,6 @@ class Monitors:
         if monitor is not None:
             monitor.add(seen)
 
-    def wants_embedding(self, model: str, version: str) -> bool:
-        """Return whether a version's embeddings can be compared with anything."""
-        reference, _ = self._find(model, version)
-        return reference is not None and reference.features is not None
-
     def report(self, model: str, version: str) -> dict[str, Any]:
         """Return where a version stands, in JSON's types."""
         monitor = self._monitor(model, version)
