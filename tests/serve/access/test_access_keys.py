@@ -6,6 +6,7 @@ import time
 import pytest
 
 from clearsight.core.errors import ConfigError, StorageError
+from clearsight.serve import log
 from clearsight.serve.access import keyed
 from clearsight.serve.access.caller import ANONYMOUS, NOBODY, Caller, Everybody
 from clearsight.serve.access.clock import Clock
@@ -189,6 +190,7 @@ def test_a_store_that_is_away_is_logged_once(store, ledger, monkeypatch, capsys)
     store.revision = broken
     time.sleep(0.3)
     door.close()
+    log.LOG.flush()
     assert capsys.readouterr().err.count("the store of keys cannot be used") == 1
 
 

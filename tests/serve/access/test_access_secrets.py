@@ -45,7 +45,7 @@ def thousand(tmp_path_factory):
     tokens = [store.create(f"key {n}", allowance=Allowance(day=2)).token for n in range(KEYS)]
     access = KeyedAccess(store, ledger, watch=False)
     messages = []
-    for number, token in enumerate(tokens):
+    for number, token in enumerate(tokens[:KEYS]):
         access.charge(access.caller(token, f"10.0.0.{number % 256}"), 2)
         for wrong in (token + "x", token[:-1], token.swapcase(), f"Bearer {token}"):
             with pytest.raises(RequestError) as refused:
@@ -83,6 +83,7 @@ def test_no_secret_is_in_the_log_of_a_failure(thousand, capsys, monkeypatch):
     access = KeyedAccess(store, broken_ledger(store), watch=False)
     access.charge(access.caller(tokens[5], ""), 1)
     access.close()  # cannot write: says so
+    log.LOG.flush()
     said = capsys.readouterr().err
     assert "used pictures could not be written" in said
     assert hits(tokens, said.encode()) == 0
@@ -106,6 +107,7 @@ def test_the_log_of_any_error_on_the_way_of_a_key_holds_none(thousand, capsys):
             connection.exec_driver_sql("INSERT INTO clearsight_keys (id) VALUES (?)", (tokens[0],))
     except Exception as error:  # noqa: BLE001 - whatever it is
         log.failure("request failed", error)
+    log.LOG.flush()
     said = capsys.readouterr().err
     assert said
     assert hits(tokens, said.encode()) == 0
