@@ -107,6 +107,7 @@ class Metrics:
         self.load_seconds = Histogram(
             "clearsight_model_load_seconds",
             "Until a model was in memory, checked and warm",
+            ["model"],
             buckets=LOAD_SECONDS,
             registry=self._registry,
         )

@@ -132,7 +132,7 @@ def test_a_running_service_tells_what_it_does(colours):
     assert value(samples, "clearsight_model_role", role="production", **mine) == 1
     assert value(samples, "clearsight_model_memory_bytes", **mine) > 0
     assert value(samples, "clearsight_model_loads_total", model="colours") == 1
-    assert value(samples, "clearsight_model_load_seconds_count") == 1
+    assert value(samples, "clearsight_model_load_seconds_count", model="colours") == 1
     assert value(samples, "clearsight_requests_total", route="/v1/recognize", status="200") == 5
     assert value(samples, "clearsight_request_seconds_count", route="/v1/recognize") == 5
     assert value(samples, "process_resident_memory_bytes") > 10_000_000
