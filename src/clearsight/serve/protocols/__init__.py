@@ -25,6 +25,11 @@ def http_protocols() -> list[str]:
     return [key for key in keys if not key.endswith(GRPC)]
 
 
+def grpc_protocols() -> list[str]:
+    """Return the keys of the protocols that share the gRPC port."""
+    return [key for key in PROTOCOLS.keys() if key.endswith(GRPC)]
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One request of a protocol, as plain data, for clients, tests and documentation.
