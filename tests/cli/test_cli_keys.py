@@ -4,7 +4,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -178,7 +177,6 @@ def test_nothing_heavy_is_imported(tmp_path):
         "heavy = {'numpy', 'cv2', 'onnxruntime', 'torch', 'uvicorn'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -187,4 +185,3 @@ def test_nothing_heavy_is_imported(tmp_path):
         env={"CLEARSIGHT_STORE": str(tmp_path / "store"), "PATH": ""},
     )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 60

@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 from clearsight.core.errors import ClearsightError, ImageError
 from clearsight.serve import log
-from clearsight.serve.errors import ClientLeftError
+from clearsight.serve.errors import ClientLeftError, ForbiddenError
 from clearsight.serve.http_messages import (
     PROBLEM,
     Buffers,
@@ -197,6 +197,10 @@ def _health(service: Service) -> list[Route]:
 
     async def metrics(request: Request) -> Response:
         request.options()
+        if request.caller.tenant:
+            raise ForbiddenError(
+                "These figures are about every tenant's models. A tenant's key sees /v1/stats."
+            )
         return Response(200, service.metrics.text(), CONTENT_TYPE)
 
     return [

@@ -214,24 +214,17 @@ while True:
 
 def test_killed_writers_leave_a_whole_log_with_every_acknowledged_act(tmp_path):
     url = f"sqlite:///{tmp_path / 'store.sqlite3'}"
+    command = [sys.executable, "-c", KILLED, url]
+    writers = [
+        subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in "ab"
+    ]
     acknowledged = []
-    for turn in range(2):
-        writers = [
-            subprocess.Popen(
-                [sys.executable, "-c", KILLED, url, f"{turn}.{number}"],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for number in range(2)
-        ]
-        for writer in writers:
-            lines = itertools.islice(writer.stdout, 3 + 4 * turn)
-            acknowledged += [line.strip() for line in lines]
-        for writer in writers:
-            writer.kill()
-            acknowledged += [line.strip() for line in writer.stdout if len(line) == 13]
-            writer.wait()
-            writer.stdout.close()
+    for writer in writers:
+        acknowledged += [line.strip() for line in itertools.islice(writer.stdout, 5)]
+        writer.kill()
+        acknowledged += [line.strip() for line in writer.stdout if len(line) == 13]
+        writer.wait()
+        writer.stdout.close()
     database = Database(url)
     store = KeyStore(database)
     assert store.audit.verify() is None
