@@ -100,6 +100,7 @@ class Scripted:
         self.port = server.sockets[0].getsockname()[1]
         self._started.set()
         self._loop.run_forever()
+        self._loop.set_exception_handler(lambda loop, context: None)  # what is cut off is cut off
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(asyncio.sleep(0))

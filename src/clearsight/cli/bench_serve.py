@@ -62,7 +62,7 @@ def bench_serve(
     """Put a service under load and measure it."""
     from clearsight.client.calls import PRIORITIES
     from clearsight.client.load.measure import measure, only_model
-    from clearsight.client.load.plan import LoadPlan, read_pictures
+    from clearsight.client.load.plan import PROTOCOLS, LoadPlan, read_pictures
     from clearsight.client.load.report import check_suffix, write_result
     from clearsight.client.load.requests import Ask
     from clearsight.core.durations import seconds
@@ -70,8 +70,12 @@ def bench_serve(
 
     if out is not None:
         check_suffix(out)
-    if priority not in PRIORITIES:
-        raise ConfigError(f"Unknown --priority {priority!r}.{nearest(priority, PRIORITIES)}")
+    for name, word, allowed in (
+        ("protocol", protocol, PROTOCOLS),
+        ("priority", priority, PRIORITIES),
+    ):
+        if word not in allowed:
+            raise ConfigError(f"Unknown --{name} {word!r}.{nearest(word, allowed)}")
     chosen = {
         "clients": clients,
         "rate": rate,

@@ -149,11 +149,12 @@ class Client(_Connection):
 
     def models(self) -> list[ServedModel]:
         """Return what is served."""
-        return self._run(self._calls.models())
+        found: list[ServedModel] = self._run(self._calls.models())
+        return found
 
     def ready(self) -> bool:
         """Say whether the service takes requests; False when it cannot be reached."""
-        return self._run(self._calls.ready())
+        return bool(self._run(self._calls.ready()))
 
     def close(self) -> None:
         """Close the connections."""

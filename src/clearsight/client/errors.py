@@ -8,7 +8,8 @@
         └── RefusedError             the service said no: status, problem, request_id
             ├── MalformedRequestError, ImpossibleRequestError, FormatRefusedError
             ├── UnauthorizedError, ForbiddenError, QuotaError
-            ├── UnknownModelError, BodyTooLargeError, BodyTooSlowError
+            ├── UnknownModelError, UnknownVersionError, RefusedChangeError
+            ├── BodyTooLargeError, BodyTooSlowError
             ├── OverloadedError, NotReadyError, ModelFailedError, InternalError
             ├── ExpiredError         is a DeadlineError too
             └── PictureError         is core's ImageError too
@@ -61,7 +62,7 @@ class RefusedError(CallError):
         request_id: str = "",
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(detail)
+        CallError.__init__(self, detail)  # not ImageError's, which stands beside it in PictureError
         self.detail = detail
         self.status, self.problem, self.request_id = status, problem, request_id
         self.retry_after_s = retry_after_s
@@ -93,6 +94,14 @@ class QuotaError(RefusedError):
 
 class UnknownModelError(RefusedError):
     """There is no such model, or no such address."""
+
+
+class UnknownVersionError(RefusedError):
+    """There is no such version of the model."""
+
+
+class RefusedChangeError(RefusedError):
+    """What is served may not be changed so."""
 
 
 class BodyTooLargeError(RefusedError):
@@ -150,6 +159,8 @@ PROBLEMS: dict[str, type[RefusedError]] = {
     "quota": QuotaError,
     "unknown-model": UnknownModelError,
     "not-found": UnknownModelError,
+    "unknown-version": UnknownVersionError,
+    "refused-change": RefusedChangeError,
     "body-too-large": BodyTooLargeError,
     "head-too-large": BodyTooLargeError,
     "body-too-slow": BodyTooSlowError,
@@ -171,6 +182,7 @@ _BY_STATUS: dict[int, type[RefusedError]] = {
     403: ForbiddenError,
     404: UnknownModelError,
     408: BodyTooSlowError,
+    409: RefusedChangeError,
     413: BodyTooLargeError,
     415: FormatRefusedError,
     422: ImpossibleRequestError,

@@ -38,7 +38,7 @@ class Backoff:
             >>> Backoff().wait_s(3, None, 0.5), Backoff().wait_s(1, 2.0, 0.5)
             (0.2, 2.05)
         """
-        grown = min(self.most_s, self.first_s * 2 ** (attempt - 1)) * draw
+        grown = min(self.most_s, self.first_s * 2.0 ** (attempt - 1)) * draw
         return grown if asked_s is None else asked_s + grown
 
 

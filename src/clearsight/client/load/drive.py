@@ -19,6 +19,7 @@ from clearsight.core.progress import Progress, Silent
 
 PAUSE_S = 0.05  # after a lost connection, so that a dead service is not asked a million times
 INTERRUPTED_S = 2.0  # how long a Ctrl-C waits for what is under way
+SLACK_S = 0.5
 TIMED_OUT = "no answer in time"
 
 
@@ -135,7 +136,7 @@ class Drive:
     async def _finish(self) -> None:
         """Wait for what is under way, then give it up and count it."""
         if self._open:
-            most_s = INTERRUPTED_S if self.interrupted else self.plan.patience_s
+            most_s = INTERRUPTED_S if self.interrupted else self.plan.patience_s + SLACK_S
             await asyncio.wait(self._open, timeout=most_s)
         left = list(self._open)
         for task in left:
@@ -143,6 +144,7 @@ class Drive:
         if left:
             await asyncio.wait(left, timeout=1)
         self.record.unanswered = len(left)
+        self.record.sent += len(left)
 
     async def _watch(self) -> None:
         seen, last = 0, self._starts

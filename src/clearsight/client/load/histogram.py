@@ -39,7 +39,7 @@ class Histogram:
     def add(self, seconds: float, times: int = 1) -> None:
         """Count a value; a negative one counts as 0."""
         seconds = max(0.0, seconds)
-        value = min(int(seconds * 1e6), _MOST_US)
+        value = min(round(seconds * 1e6), _MOST_US)
         shift = max(0, value.bit_length() - _BITS)
         index = shift * STEPS + (value >> shift)
         self._counts[index] = self._counts.get(index, 0) + times

@@ -158,7 +158,7 @@ def http_connect(url: str, requests: Sequence[bytes], context: ssl.SSLContext | 
         context: for https.
     """
     parts = urlsplit(url)
-    tls = parts.scheme == "https"
+    tls, host = parts.scheme == "https", parts.hostname or ""
     port = parts.port or (443 if tls else 80)
 
     async def connect() -> HttpLine:
@@ -166,7 +166,7 @@ def http_connect(url: str, requests: Sequence[bytes], context: ssl.SSLContext | 
         try:
             async with asyncio.timeout(CONNECT_S):
                 _, line = await loop.create_connection(
-                    lambda: HttpLine(requests), parts.hostname, port, ssl=context if tls else None
+                    lambda: HttpLine(requests), host, port, ssl=context if tls else None
                 )
         except TimeoutError as error:
             raise UnreachableError("no connection in time") from error
