@@ -67,6 +67,7 @@ def test_answers_and_needs_no_torch(running):
     assert post(running.url, RED)[1]["predictions"][0]["label"] == "red"
     assert get(running.url, "/readyz")[0] == 200
     heavy = {"torch", "torchvision", "timm", "sklearn", "scipy", "pandas", "onnx", "matplotlib"}
+    heavy |= {"grpc", "google"}
     assert not heavy & set(running.modules)
 
 

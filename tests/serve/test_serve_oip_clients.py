@@ -80,9 +80,3 @@ def test_a_stop_is_seen_by_probes_and_ends_with_0(colours):
             service.terminate()
             assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert service.process.wait(20) == 0
-
-
-def test_without_the_port_nothing_of_grpc_is_imported(colours):
-    with running_service([colours]) as service:
-        assert service.grpc is None
-        assert not {"grpc", "google"} & set(service.modules)

@@ -73,6 +73,7 @@ def infer(triton, client, model, encoded, headers):
     assert answer.as_numpy("label").tolist() == [[b"red"], [b"green"]]
     assert answer.as_numpy("accepted").dtype == bool
     if triton is triton_http:
+        headers = {k: v for k, v in headers.items() if k == "authorization"}  # infer added to it
         tensor.set_data_from_numpy(pixels, binary_data=False)
         asked = [triton.InferRequestedOutput("label", binary_data=False)]
         answer = client.infer(model, [tensor], headers=headers, outputs=asked)

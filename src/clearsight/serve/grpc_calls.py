@@ -44,7 +44,7 @@ METADATA_BYTES = 16 * 1024
 DETAIL_LENGTH = 1000  # clients take about 8 KB of metadata, and the detail is part of that
 WATCH_S = 0.05
 REFLECTION_S = 10.0
-OK = 200
+OK, CLIENT_LEFT = 200, 499
 
 Context = Any
 
@@ -148,7 +148,8 @@ class Calls:
         call = _Call(method, context, told)
         metrics.in_flight.inc()
         self._in_flight += 1
-        status = 499
+        status = CLIENT_LEFT
+        failure: Exception
         try:
             reply = await self._answer(call)
             status = OK

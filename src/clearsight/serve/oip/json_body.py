@@ -71,7 +71,12 @@ def read_infer(content: bytes, header_length: str) -> InferBody:
                 f"Inference-Header-Content-Length is {length:,}; the body has {len(content):,} "
                 "bytes. It is the length of the JSON alone."
             )
-    return _read(read_object(content[:length]), memoryview(content)[length:])
+    try:
+        value = read_object(content[:length])
+    except MalformedRequestError as error:
+        told = f" Inference-Header-Content-Length says that it is {length:,} bytes." if text else ""
+        raise MalformedRequestError(f"{error}{told}") from error
+    return _read(value, memoryview(content)[length:])
 
 
 def read_object(content: bytes) -> Json:

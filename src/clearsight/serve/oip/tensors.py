@@ -151,9 +151,10 @@ def flat(values: Any, shape: tuple[int, ...], name: str) -> list[Any]:
         ):
             raise wrong
         values = list(chain.from_iterable(values))
-    if len(values) != volume(shape) or any(isinstance(item, (list, dict)) for item in values):
+    found: list[Any] = values
+    if len(found) != volume(shape) or any(isinstance(item, (list, dict)) for item in found):
         raise wrong
-    return values
+    return found
 
 
 def volume(shape: tuple[int, ...]) -> int:
