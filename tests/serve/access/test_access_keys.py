@@ -114,7 +114,8 @@ def test_wrong_keys_are_limited_and_valid_ones_unaffected(store, ledger, hands):
     waits = []
     for number in range(10_000):
         hands.pass_s(60 / 10_000)
-        access.refresh()
+        if number % 100 == 0:
+            access.refresh()
         try:
             access.caller(new_token()[1] if number % 50 == 0 else f"csk_{number}", "192.0.2.7")
         except (UnauthorizedError, QuotaError) as refused:
