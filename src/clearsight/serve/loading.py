@@ -114,7 +114,8 @@ class Loader:
             model.served, model.used, model.problem = 0, time.monotonic(), ""
             model.predictor = opened.predictor
             self._resident.append(model)
-        self._metrics.loaded(model.name, model.version)
+        self._metrics.loads.labels(model.name).inc()
+        self._metrics.load_seconds.labels(model.name).observe(model.load_s)
         self._queue.wake()
 
     def has_room(self, model: Model) -> bool:
@@ -199,7 +200,7 @@ class Loader:
             return False
         if model in self._resident:
             self._resident.remove(model)
-            self._metrics.unloaded(model.name, model.version)
+            self._metrics.unloads.labels(model.name).inc()
         if self._queue.waits(model) is not None:
             self.ask(model)
         gc.collect()
