@@ -8,6 +8,7 @@ from clearsight.serve.app import every_route
 from clearsight.serve.openapi import UNDOCUMENTED, openapi
 from clearsight.serve.operations.routes import Operations
 from clearsight.serve.service import Model, Service, ServiceLimits
+from clearsight.serve.status import IMAGE_STATUSES, STATUSES
 from clearsight.testing.protocol_contract import Locked, WatchedPredictor
 
 
@@ -42,6 +43,13 @@ def test_it_describes_every_route_and_no_other(service, routes):
         assert "default" not in operation["responses"], f"{method} {path} is not described"
         named = {one["name"] for one in operation["parameters"] if one["in"] == "path"}
         assert named == set(re.findall(r"\{(\w+)\}", path))
+
+
+def test_recognize_names_every_status_of_the_table(service, routes):
+    told = operations_of(openapi(service, routes))
+    every = {str(status.http) for status in [*STATUSES.values(), *IMAGE_STATUSES.values()]}
+    for path in ("/v1/recognize", "/v2/models/{model}/infer"):
+        assert set(told["POST", path]["responses"]) == {"200", *every} - {"499"}
 
 
 def test_every_reference_leads_somewhere(service, routes):

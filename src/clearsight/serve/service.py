@@ -145,6 +145,7 @@ class Service:
         Raises:
             RequestError: as `submit`.
         """
+        self._check_options(call)
         model = self.models.resolve(call.model, call.version, call.caller, call.id)
         self.queue.admit(model, call.priority, 1, self._seconds(call.deadline_s))
 
@@ -208,6 +209,9 @@ class Service:
                 f"The request holds {len(call.pictures)} pictures; at most {self.limits.pictures} "
                 "are taken at once. Send several requests."
             )
+        self._check_options(call)
+
+    def _check_options(self, call: Call) -> None:
         if not 1 <= call.top <= self.limits.top:
             raise ImpossibleRequestError(f"'top' must be 1 to {self.limits.top}, got {call.top}.")
         if call.priority not in PRIORITIES:

@@ -87,7 +87,7 @@ class Operations:
         options = request.options("version")
         name = request.path_values["name"]
         model = self._service.models.resolve(
-            name, options.get("version") or "production", request.caller
+            name, options.get("version", "production"), request.caller
         )
         return json_response(self.monitors.report(model.name, model.version))
 
