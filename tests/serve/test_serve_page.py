@@ -105,7 +105,7 @@ def upload(page, paths):
         "n => document.querySelectorAll('.card:not([data-phase=waiting])').length === n",
         arg=len(paths),
     )
-    page.wait_for_function("!document.querySelector('.ask[data-phase=waiting]')")
+    page.wait_for_function("() => !document.querySelector('.ask[data-phase=waiting]')")
 
 
 def card(page, name):
@@ -262,11 +262,11 @@ def test_the_live_view_shows_traffic_models_and_drift(browser, two_models, tmp_p
     for _ in range(20):
         page.request.post(f"{two_models}/v1/recognize?model=german", data=body)
     page.wait_for_function(
-        "Number(document.querySelector('#tiles dd').textContent.replace(',', '')) > 0"
+        "() => Number(document.querySelector('#tiles dd').textContent.replace(',', '')) > 0"
     )
     assert " ms" in page.locator("#tiles dd").nth(2).text_content()
     page.wait_for_function(
-        "document.querySelector('.chart .line').getAttribute('d').includes('L')"
+        "() => document.querySelector('.chart .line').getAttribute('d').includes('L')"
     )
     answered = page.locator("#rows tr").nth(1).locator("td").last.text_content()
     assert int(answered) >= 20
@@ -289,7 +289,7 @@ def test_a_correction_is_sent_with_the_picture_only_when_ticked(browser, two_mod
     page.locator(".wrong summary").click()
     page.locator(".right-label").fill("rust")
     page.locator(".correct button").click()
-    page.wait_for_function("document.querySelector('.corrected').textContent !== ''")
+    page.wait_for_function("() => document.querySelector('.corrected').textContent !== ''")
     assert "Thank you" in page.locator(".corrected").text_content()
     posted = [request.post_data_json for request in sent if request.method == "POST"]
     assert set(posted[0]) == {"label", "request"}, "no picture unless it is ticked"
@@ -388,7 +388,7 @@ def show_hostile(page):
         box.check()
     red = picture("PNG", (240, 20, 20), (24, 24))
     page.set_input_files("#pick", [{"name": "first", "mimeType": "image/png", "buffer": red}])
-    page.wait_for_function("document.querySelectorAll('.labels .name').length === 50")
+    page.wait_for_function("() => document.querySelectorAll('.labels .name').length === 50")
     for box in page.locator("#models input").all()[1:]:
         box.uncheck()
     pictures = [
@@ -396,8 +396,8 @@ def show_hostile(page):
         for n, name in enumerate(hostile())
     ]
     page.set_input_files("#pick", pictures)
-    page.wait_for_function("document.querySelectorAll('.card').length === 51")
-    page.wait_for_function("!document.querySelector('.ask[data-phase=waiting]')")
+    page.wait_for_function("() => document.querySelectorAll('.card').length === 51")
+    page.wait_for_function("() => !document.querySelector('.ask[data-phase=waiting]')")
     page.locator("#language").click()  # everything is written once more
     page.wait_for_timeout(300)
 
@@ -429,7 +429,7 @@ def test_a_page_that_took_labels_for_markup_would_be_caught(browser, hostile_mod
         box.check()
     red = picture("PNG", (240, 20, 20), (24, 24))
     page.set_input_files("#pick", [{"name": "first", "mimeType": "image/png", "buffer": red}])
-    page.wait_for_function("window.hit !== undefined")
+    page.wait_for_function("() => window.hit !== undefined")
     context.close()
 
 

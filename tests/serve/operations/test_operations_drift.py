@@ -1,6 +1,7 @@
 """Drift: no false alarms when nothing changed, an alarm when something did."""
 
 import json
+import time
 import urllib.request
 
 import numpy as np
@@ -9,6 +10,7 @@ from world import CLASSES, World
 
 from clearsight.core.nouns import Prediction
 from clearsight.core.reference import DIRECTIONS, Reference, directions, project, reference_of
+from clearsight.engines.open import open_predictor
 from clearsight.serve.calls import Observation
 from clearsight.serve.operations.drift import Window, divergence, judge
 from clearsight.serve.operations.monitors import Monitors
@@ -165,13 +167,21 @@ def test_a_bundle_without_a_reference_says_so():
     assert monitors.report("m", "1") == {"model": "m", "version": "1", "state": "no reference"}
 
 
-def colours_reference():
-    draw = np.random.default_rng(0)
-    colours = np.array([(200, 20, 20), (20, 200, 20), (20, 20, 200)])
-    means = colours[np.arange(300) % 3] + draw.normal(0, 12, (300, 3))
-    from clearsight.core.calibration import softmax
+def light(draw, index, shift=0):
+    """Return a picture of one of three colours, a little lighter or darker each time."""
+    colour = np.full(3, 40)
+    colour[index % 3] = 180
+    seen = np.clip(colour + draw.normal(0, 12, 3) + shift, 0, 255).astype(int)
+    return picture("PNG", tuple(map(int, seen)), (16, 16))
 
-    return reference_of(softmax(means * 0.02), means.astype(np.float32))
+
+def colours_reference(folder):
+    """Return what the colour recognizer gives for 300 such pictures."""
+    predictor = open_predictor(write_colour_bundle(folder, gain=0.02).path, "onnxruntime")
+    draw = np.random.default_rng(0)
+    images = np.stack([predictor.prepare(light(draw, index)) for index in range(300)])
+    embeddings = images.mean(axis=(1, 2)).astype(np.float32)
+    return reference_of(predictor.probabilities(images), embeddings)
 
 
 def ask(url, path, body=None):
@@ -182,21 +192,19 @@ def ask(url, path, body=None):
 
 def test_a_running_service_notices_that_pictures_changed(tmp_path):
     draw = np.random.default_rng(2)
-    made = colours_reference()
+    made = colours_reference(tmp_path / "plain")
     bundle = write_colour_bundle(tmp_path / "colours", gain=0.02, reference=made)
 
     def show(n, shift):
         for index in range(n):
-            colour = np.full(3, 20)
-            colour[index % 3] = 200
-            light = np.clip(colour + draw.normal(0, 12, 3) + shift, 0, 255).astype(int)
-            ask(url, "/v1/recognize", picture("PNG", tuple(map(int, light)), (16, 16)))
+            ask(url, "/v1/recognize", light(draw, index, shift))
 
     def drift(windows):
         for _ in range(100):
             report = json.loads(ask(url, "/v1/models/colours/drift"))
             if report.get("windows") == windows:
                 return report
+            time.sleep(0.1)
         raise AssertionError(report)
 
     with running_service([bundle.path], drift_window=60, drift_features=True) as service:
@@ -206,7 +214,7 @@ def test_a_running_service_notices_that_pictures_changed(tmp_path):
         assert calm["state"] == "watching"
         assert {m["kind"] for m in calm["latest"]["measures"]} == {"classes", "scores", "features"}
         assert not calm["drifted"], calm
-        show(60, 25)
+        show(60, 60)
         assert drift(2)["drifted"]
         assert b'clearsight_drift_alarm{model="colours"' in ask(url, "/metrics")
 
