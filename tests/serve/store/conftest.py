@@ -5,16 +5,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from postgresql_cluster import Server, cluster, fresh_database
+from postgresql_cluster import Server, cluster, empty_again, fresh_database
 from s3_server import s3_server
-from store_support import passes, plain_bundle
+from store_support import KINDS, passes, plain_bundle
 
 from clearsight.core.bundle import Bundle
 from clearsight.serve.registry.model_registry import ModelRegistry
 from clearsight.serve.store.blobs import FolderBlobs
 from clearsight.serve.store.database import Database
-
-KINDS = ("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +27,20 @@ def s3() -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture
+def new_postgresql(server: Server) -> Iterator[Callable[[], str]]:
+    """Make empty databases of the server; they are emptied after the test."""
+    yield lambda: fresh_database(server)
+    empty_again(server)
+
+
+@pytest.fixture(params=[KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Address of an empty database, of each kind."""
+    """Address of an empty database; the tests marked EACH use both kinds by default."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.sqlite3'}"
-    return fresh_database(request.getfixturevalue("server"), f"test_{uuid4().hex}")
+    url: str = request.getfixturevalue("new_postgresql")()
+    return url
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -45,10 +45,13 @@ class Server:
     Args:
         folder: where its socket and its certificate are.
         port: on the loopback, where it also speaks TLS.
+        free, taken: names of databases that are empty, and of those that a test uses.
     """
 
     folder: Path
     port: int
+    free: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
 
     @property
     def socket(self) -> Path:
@@ -79,7 +82,7 @@ def cluster() -> Iterator[Server]:
         try:
             yield _ready(server, process)
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGQUIT)  # nothing of it is kept
             process.wait(START_S)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -102,9 +105,9 @@ def _make(tools: Path, server: Server, user: str | None) -> None:
 
 def _start(tools: Path, server: Server, user: str | None) -> subprocess.Popen[bytes]:
     files = {"ssl_cert_file": server.certificate, "ssl_key_file": server.folder / "server.key"}
-    settings = {"listen_addresses": "127.0.0.1", "port": server.port, "ssl": "on", **files}
+    settings = {"listen_addresses": "127.0.0.1", "port": server.port, "ssl": "on", "fsync": "off"}
     command = [tools / "postgres", "-D", server.folder / "data", "-k", server.folder]
-    for name, value in settings.items():
+    for name, value in {**settings, **files}.items():
         command += ["-c", f"{name}={value}"]
     return subprocess.Popen(
         [str(word) for word in command],
@@ -115,10 +118,27 @@ def _start(tools: Path, server: Server, user: str | None) -> subprocess.Popen[by
     )
 
 
-def fresh_database(server: Server, name: str) -> str:
-    """Make an empty database and return its URL."""
-    _execute(server, f'CREATE DATABASE "{name}"')
+def fresh_database(server: Server) -> str:
+    """Return the URL of an empty database."""
+    if server.free:
+        name = server.free.pop()
+    else:
+        name = f"test{len(server.taken)}"
+        _execute(server, f"CREATE DATABASE {name}")
+    server.taken.append(name)
     return f"postgresql://postgres@/{name}?unix_sock={server.socket}"
+
+
+def empty_again(server: Server) -> None:
+    """Empty every database that was taken, whoever is still connected to it."""
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND "
+    others += "pid <> pg_backend_pid()"
+    while server.taken:
+        name = server.taken.pop()
+        _execute(server, others.format(name))
+        _execute(server, "DROP SCHEMA public CASCADE", name)
+        _execute(server, "CREATE SCHEMA public", name)
+        server.free.append(name)
 
 
 def _ready(server: Server, process: subprocess.Popen[bytes]) -> Server:
@@ -134,10 +154,12 @@ def _ready(server: Server, process: subprocess.Popen[bytes]) -> Server:
             return server
 
 
-def _execute(server: Server, statement: str) -> None:
+def _execute(server: Server, statement: str, database: str = "postgres") -> None:
     import pg8000.native
 
-    connection = pg8000.native.Connection("postgres", unix_sock=str(server.socket))
+    connection = pg8000.native.Connection(
+        "postgres", database=database, unix_sock=str(server.socket)
+    )
     try:
         connection.run(statement)
     finally:

@@ -13,11 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, event
 
 from clearsight.core.bundle import MODEL, Bundle, write_bundle
 from clearsight.serve.registry.promotion import Report
 
+KINDS = ("sqlite", "postgresql")
+EACH = pytest.mark.parametrize("url", KINDS, indirect=True)
 CUT = 77  # how a process ends that was cut
 FAILED = 78
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from bad_models import good
-from postgresql_cluster import Server, fresh_database
 from s3_server import new_bucket
 
 from clearsight.core.bundle import MODEL
@@ -24,9 +24,9 @@ QUICK = Bounds(engine="onnxruntime")
 
 
 def test_the_road_of_a_version_over_two_machines(
-    server: Server, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_postgresql: Callable[[], str], s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CLEARSIGHT_DATABASE", fresh_database(server, f"test_{uuid4().hex}"))
+    monkeypatch.setenv("CLEARSIGHT_DATABASE", new_postgresql())
     monkeypatch.setenv("CLEARSIGHT_BUNDLES", new_bucket(uuid4().hex))
     one, two = open_registry(tmp_path / "one"), open_registry(tmp_path / "two")
     for number in (1, 2):

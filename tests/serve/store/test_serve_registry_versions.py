@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_support import passes
+from store_support import EACH, passes
 
 from clearsight.core.bundle import MODEL, Bundle
 from clearsight.core.errors import BundleError, GateError, UnknownKeyError, UsageError
@@ -31,6 +31,7 @@ def alias(registry: ModelRegistry, name: str = "shoes") -> dict[str, int]:
     return {str(key): value for key, value in registry.model(name).aliases.items()}
 
 
+@EACH
 def test_versions_count_up_and_are_never_given_twice(registry: ModelRegistry, bundle: Make) -> None:
     assert add(registry, bundle, "a", "b") == [1, 2]
     registry.remove("shoes", 2, who="ann")
@@ -79,6 +80,7 @@ def test_no_bundle_and_a_damaged_one(registry: ModelRegistry, bundle: Make, tmp_
     assert registry.blobs.sizes() == {}
 
 
+@EACH
 def test_promote_and_roll_back(registry: ModelRegistry, bundle: Make) -> None:
     add(registry, bundle, "a", "b", "c")
     assert registry.entries() == {}  # nothing answers before it is promoted
@@ -190,6 +192,7 @@ def test_what_an_alias_points_at_cannot_be_removed(registry: ModelRegistry, bund
     assert registry.models() == []
 
 
+@EACH
 def test_collection_takes_what_no_version_refers_to(registry: ModelRegistry, bundle: Make) -> None:
     add(registry, bundle, "a", "b")
     add(registry, bundle, "a", name="boots")
@@ -311,6 +314,7 @@ def test_a_refused_version_changes_nothing_but_the_history(
     assert alias(registry) == {"production": 2}
 
 
+@EACH
 def test_two_promotions_at_once_never_pass_each_other(
     registry: ModelRegistry, bundle: Make
 ) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import text as sql
-from store_support import FAILED, in_child, no_room, tables_of
+from store_support import EACH, FAILED, in_child, no_room, tables_of
 
 from clearsight.core.errors import ConfigError, MissingExtraError, StorageError
 from clearsight.serve.store.backup import damage
@@ -57,6 +57,7 @@ def database(url: str, new_database: New) -> Database:
     return found
 
 
+@EACH
 def test_rows_are_there_after_opening_again(
     url: str, database: Database, new_database: New
 ) -> None:
@@ -67,6 +68,7 @@ def test_rows_are_there_after_opening_again(
     assert counts(again) == {"kept": 3}
 
 
+@EACH
 def test_an_error_takes_everything_back(database: Database) -> None:
     before = database.revision()
 
@@ -81,6 +83,7 @@ def test_an_error_takes_everything_back(database: Database) -> None:
     assert database.revision() == before
 
 
+@EACH
 def test_the_revision_grows_for_its_owner_alone(database: Database) -> None:
     database.prepare(Schema("others", 1, ()))
     things_before, others_before = database.revision("things"), database.revision("others")
@@ -99,6 +102,7 @@ def test_an_owner_that_was_not_prepared(database: Database) -> None:
     assert database.revision("nobody") == 0
 
 
+@EACH
 def test_a_reader_sees_one_state_and_waits_for_nobody(database: Database) -> None:
     add(database, "one")
     with database.reading() as connection:
@@ -115,6 +119,7 @@ def _count_up(database: Database, times: int) -> None:
             connection.execute(update(things).values(count=seen + 1))
 
 
+@EACH
 def test_what_was_read_in_a_transaction_still_holds_when_it_writes(database: Database) -> None:
     add(database, "counter")
     threads = [threading.Thread(target=_count_up, args=(database, 10)) for _ in range(4)]
@@ -158,6 +163,7 @@ def _add_notes(connection: Any) -> None:
     connection.execute(sql("ALTER TABLE test_things ADD COLUMN note TEXT NOT NULL DEFAULT 'old'"))
 
 
+@EACH
 def test_an_older_store_is_upgraded(database: Database) -> None:
     add(database, "kept", 5)
     before = database.revision("things")
@@ -168,6 +174,7 @@ def test_an_older_store_is_upgraded(database: Database) -> None:
     database.prepare(_second(_add_notes))  # a second time changes nothing
 
 
+@EACH
 def test_an_upgrade_that_fails_leaves_the_older_store(database: Database) -> None:
     add(database, "kept", 5)
 
@@ -183,6 +190,7 @@ def test_an_upgrade_that_fails_leaves_the_older_store(database: Database) -> Non
         connection.execute(sql("SELECT note FROM test_things"))
 
 
+@EACH
 def test_a_newer_store_is_refused_undamaged(
     database: Database, new_database: New, url: str
 ) -> None:
@@ -331,12 +339,12 @@ def test_tls(
 def test_another_host_is_verified_unless_told_otherwise() -> None:
     far = make_url("postgresql://db.example.org/name")
     context = ssl_context(far)
-    assert context is not None
+    assert context
     assert context.check_hostname
     assert context.verify_mode == ssl.CERT_REQUIRED
-    assert ssl_context(far.set(query={"sslmode": "disable"})) is None
+    assert ssl_context(far.set(query={"sslmode": "disable"})) is False
     for near in ("postgresql://localhost/name", "postgresql:///name"):
-        assert ssl_context(make_url(near)) is None
+        assert ssl_context(make_url(near)) is False
 
 
 def test_a_server_that_is_not_there_and_no_password_in_what_is_said() -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import text as sql
 from clearsight.core.errors import StorageError
 from clearsight.core.files import storage_errors, sync_folder
 from clearsight.serve.store.database import Database, owners
-from clearsight.serve.store.engine import SQLITE, database_errors
+from clearsight.serve.store.engine import SQLITE, connected, database_errors
 
 ROWS_AT_ONCE = 500
 
@@ -113,7 +113,7 @@ def damage(engine: Engine) -> list[str]:
                 f"a row of {row[0]} refers to a row of {row[2]} that is not there"
                 for row in connection.execute("PRAGMA foreign_key_check")
             ]
-    except sqlite3.DatabaseError as error:
+    except StorageError as error:
         return [str(error)]
     return [line for line in pages if line != "ok"] + loose
 
@@ -124,7 +124,7 @@ def schema_versions(engine: Engine) -> dict[str, int]:
     Raises:
         StorageError: it holds none, so it is no backup of a store.
     """
-    with database_errors(engine), engine.connect() as connection:
+    with connected(engine) as connection:
         if not inspect(connection).has_table(owners.name):
             raise StorageError(f"{engine.url!s}: there is no store in this file.")
         return {row.owner: row.schema for row in connection.execute(select(owners))}

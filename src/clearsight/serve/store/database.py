@@ -16,7 +16,7 @@ from sqlalchemy import text as sql
 from sqlalchemy import update as change
 
 from clearsight.core.errors import StorageError
-from clearsight.serve.store.engine import BEGIN, SQLITE, database_errors, open_engine
+from clearsight.serve.store.engine import BEGIN, SQLITE, connected, open_engine
 
 METADATA = MetaData()
 PREPARE_LOCK = 7_041_776_015  # any fixed number: two processes must not create tables at once
@@ -170,7 +170,7 @@ class Database:
 
     @contextmanager
     def _connection(self, write: bool) -> Iterator[Connection]:
-        with database_errors(self.engine), self.engine.connect() as connection:
+        with connected(self.engine) as connection:
             if self.engine.dialect.name == SQLITE:
                 connection.execution_options(**{BEGIN: "IMMEDIATE" if write else "DEFERRED"})
             elif not write:

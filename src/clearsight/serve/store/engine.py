@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -58,8 +58,24 @@ def database_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        address = engine.url.render_as_string(hide_password=True)
-        raise StorageError(f"{address}: {_advice(error)}") from error
+        raise _typed(engine, error) from error
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection; whatever goes wrong in getting one or using it is a StorageError."""
+    with database_errors(engine):
+        try:
+            connection = engine.connect()
+        except OSError as error:  # drivers pass refused connections and certificates through
+            raise _typed(engine, error) from error
+        with connection:
+            yield connection
+
+
+def _typed(engine: Engine, error: Exception) -> StorageError:
+    address = engine.url.render_as_string(hide_password=True)
+    return StorageError(f"{address}: {_advice(error)}")
 
 
 def _open_sqlite(url: URL) -> Engine:
@@ -141,8 +157,8 @@ def _open_postgresql(url: URL) -> Engine:
     return engine
 
 
-def ssl_context(url: URL) -> ssl.SSLContext | None:
-    """Return how a PostgreSQL server at this address is spoken to in TLS, None without.
+def ssl_context(url: URL) -> ssl.SSLContext | Literal[False]:
+    """Return how a PostgreSQL server at this address is spoken to in TLS, False without.
 
     Raises:
         ConfigError: an unknown `sslmode`, or an `sslrootcert` that cannot be read.
@@ -153,7 +169,7 @@ def ssl_context(url: URL) -> ssl.SSLContext | None:
         raise ConfigError(f"sslmode={mode!r} is not known. Allowed: {', '.join(SSL_MODES)}.")
     authority = url.query.get("sslrootcert")
     if mode == "disable":
-        return None
+        return False  # None would mean: perhaps
     try:
         context = ssl.create_default_context(cafile=str(authority) if authority else None)
     except OSError as error:
@@ -188,6 +204,11 @@ def _advice(error: Exception) -> str:
             "the file is damaged or no database. Restore it with 'clearsight registry restore "
             "BACKUP'."
         )
-    if isinstance(cause, (OSError, ConnectionError)) or "connect" in words.lower():
+    if isinstance(cause, ssl.SSLError):
+        return (
+            f"its certificate is not trusted ({cause.reason}). Name the authority with "
+            "?sslmode=verify-full&sslrootcert=FILE."
+        )
+    if isinstance(cause, OSError) or "connect" in words.lower():
         return f"the server cannot be reached ({type(cause).__name__}). Check that it runs."
     return f"the database refused ({type(cause).__name__}: {words[:300]})."
