@@ -187,11 +187,12 @@ class Loader:
 
     def _victim(self, wanted: Model) -> Model | None:
         """Return the model to unload: least recently used, those without waiting pictures first."""
-        waits = {id(m): self._queue.waits(m) for m in self._resident if m.source is not None}
+        free = [m for m in self._resident if m.source is not None and not m.users]
+        waits = {id(m): self._queue.waits(m) for m in free}
         since = self._queue.waits(wanted)
         patient = since is not None and time.monotonic() - since < PATIENCE_S
-        idle = [m for m in self._resident if id(m) in waits and waits[id(m)] is None]
-        busy = [m for m in self._resident if waits.get(id(m)) is not None and m.served]
+        idle = [m for m in free if waits[id(m)] is None]
+        busy = [m for m in free if waits[id(m)] is not None and m.served]
         candidates = idle or ([] if patient else busy)
         return min(candidates, key=lambda m: m.used, default=None)
 
