@@ -293,12 +293,17 @@ def _wrong(command: list[str], verbs: dict[str, list[Parameter]], root: Path) ->
         return "" if (root / rest[0]).is_file() else f"there is no {rest[0]!r}"
     if program != "clearsight" or not rest or rest[0] in ("--help", "-h", "--version"):
         return ""
-    if rest[0] not in verbs:
-        return f"no verb {rest[0]!r}"
-    known = {name for item in verbs[rest[0]] for name in item.names} | {"--help", "-h"}
+    verb = " ".join(rest[:2])  # of a group: "keys create"
+    if verb not in verbs:
+        verb = rest[0]
+    if verb not in verbs:
+        group = sorted(name for name in verbs if name.startswith(f"{verb} "))
+        unknown = " ".join(rest[:2]) if group else verb
+        return "" if group and len(rest) == 1 else f"no verb {unknown!r}"
+    known = {name for item in verbs[verb] for name in item.names} | {"--help", "-h"}
     given = [word.partition("=")[0] for word in rest[1:] if re.match(r"--?[a-z]", word)]
     bad = [name for name in given if name not in known]
-    return f"{rest[0]} has no option {bad[0]!r}" if bad else ""
+    return f"{verb} has no option {bad[0]!r}" if bad else ""
 
 
 def _doctest(block: Block, where: str, globs: dict[str, object]) -> Iterator[str]:

@@ -39,44 +39,44 @@ class Parameter:
         return self.names[0].startswith("-")
 
 
-def verbs() -> dict[str, list[Parameter]]:
-    """Return every verb of the command line with its parameters, as the program defines them."""
+def commands() -> dict[str, Any]:
+    """Return every command by what is typed ("train", "keys create"), as the program defines it."""
     import typer
 
     from clearsight.cli.main import VERBS, module_of
 
-    found = {}
+    found: dict[str, Any] = {}
     for verb in VERBS:
-        app = typer.Typer(add_completion=False)
         stem = module_of(verb)
-        app.command(name=verb)(getattr(importlib.import_module(f"clearsight.cli.{stem}"), stem))
-        command: Any = typer.main.get_command(app)
-        found[verb] = [
-            Parameter(
-                names=tuple(item.opts),
-                required=bool(item.required),
-                flag=bool(getattr(item, "is_flag", False)),
-                help=str(getattr(item, "help", "") or ""),
-            )
-            for item in command.params
-        ]
+        defined = getattr(importlib.import_module(f"clearsight.cli.{stem}"), stem)
+        if isinstance(defined, typer.Typer):
+            group: Any = typer.main.get_command(defined)
+            found |= {f"{verb} {name}": command for name, command in group.commands.items()}
+        else:
+            app = typer.Typer(add_completion=False)
+            app.command(name=verb, help=VERBS[verb])(defined)
+            found[verb] = typer.main.get_command(app)
     return found
 
 
-def command_line_table() -> str:
-    """Return the command-line reference: one section a verb."""
-    from clearsight.cli.main import VERBS
+def verbs() -> dict[str, list[Parameter]]:
+    """Return every command with its parameters."""
+    return {name: _parameters(command) for name, command in commands().items()}
 
+
+def command_line_table() -> str:
+    """Return the command-line reference: one section a command."""
     parts = []
-    for verb, parameters in verbs().items():
+    for name, command in commands().items():
+        parameters = _parameters(command)
         words = [_usage(item) for item in parameters if not item.is_option]
         needed = [
             f"{item.names[0]} VALUE" for item in parameters if item.is_option and item.required
         ]
-        usage = " ".join(["clearsight", verb, *words, *needed, "[OPTIONS]"])
+        usage = " ".join(["clearsight", name, *words, *needed, "[OPTIONS]"])
         rows = [(_shown(item), _yes(item.required), item.help) for item in parameters]
         rows.append(("`--help`", "no", "Show the verb's options and exit."))
-        parts += [f"### {verb}", VERBS[verb], f"```text\n{usage}\n```"]
+        parts += [f"### {name}", str(command.help), f"```text\n{usage}\n```"]
         parts.append(_table(("argument or option", "required", "meaning"), rows))
     return "\n\n".join(parts)
 
@@ -236,6 +236,18 @@ def _shown(item: Parameter) -> str:
         return f"`{item.names[0].upper()}`"
     value = "" if item.flag else " VALUE"
     return ", ".join(f"`{name}{value}`" for name in item.names)
+
+
+def _parameters(command: Any) -> list[Parameter]:
+    return [
+        Parameter(
+            names=tuple(item.opts),
+            required=bool(item.required),
+            flag=bool(getattr(item, "is_flag", False)),
+            help=str(getattr(item, "help", "") or ""),
+        )
+        for item in command.params
+    ]
 
 
 def _usage(item: Parameter) -> str:

@@ -21,7 +21,7 @@ Store = Annotated[
     Path | None,
     typer.Option("--store", help="State folder; default CLEARSIGHT_STORE or the user's own."),
 ]
-Which = Annotated[str, typer.Argument(metavar="KEY", help="A key's id or name.")]
+Known = Annotated[str, typer.Argument(help="A key's id or name.")]
 OnlyKey = Annotated[bool, typer.Option("--quiet", help="Print only the key.")]
 ONCE = "It is shown this once; only its hash is kept."
 
@@ -91,7 +91,7 @@ def list_(
 
 @keys.command()
 def rotate(
-    which: Which,
+    key: Known,
     grace: Annotated[
         str, typer.Option("--grace", help="How long the old key stays valid: 24h, 30m, 0.")
     ] = "24h",
@@ -105,19 +105,19 @@ def rotate(
 
     grace_s = 0.0 if grace.strip() in ("0", "0s") else seconds(grace)
     with _open(store) as (kept, _):
-        issued = kept.rotate(which, grace_s, actor=this_user())
+        issued = kept.rotate(key, grace_s, actor=this_user())
     _show_issued(issued, as_json, quiet)
 
 
 @keys.command()
-def revoke(which: Which, store: Store = None, as_json: AsJson = False) -> None:
+def revoke(key: Known, store: Store = None, as_json: AsJson = False) -> None:
     """End a key; every running service refuses it within a second."""
     from clearsight.serve.access.audit import this_user
 
     with _open(store) as (kept, _):
-        ended = kept.revoke(which, actor=this_user())
-    lines = [f"revoked  {key.id}  {key.name}" for key in ended]
-    show(as_json, {"revoked": [key.id for key in ended]}, lines)
+        ended = kept.revoke(key, actor=this_user())
+    lines = [f"revoked  {one.id}  {one.name}" for one in ended]
+    show(as_json, {"revoked": [one.id for one in ended]}, lines)
 
 
 @keys.command()
