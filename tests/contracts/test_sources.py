@@ -6,5 +6,12 @@ from clearsight.testing.contract import suite
 from clearsight.testing.source_contract import SourceContract
 
 
-class TestSources(suite(SourceContract())):  # type: ignore[misc]
+BUILDS_A_NETWORK = (
+    "check_answers_as_the_original",
+    "check_reads_the_same_twice",
+    "check_leaves_files_alone",
+)
+
+
+class TestSources(suite(SourceContract(), slow={"timm": BUILDS_A_NETWORK})):  # type: ignore[misc]
     pass

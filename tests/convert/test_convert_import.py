@@ -218,9 +218,9 @@ def stuck_batch(model: Any) -> None:
     model.graph.node[-1].output[0] = "raw"
     model.graph.node.extend(
         [
-            helper.make_node("ReduceMean", ["raw"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("ReduceMean", ["raw"], ["typical"], axes=[0], keepdims=1),
             helper.make_node("Sub", ["raw", "half"], ["rest"]),
-            helper.make_node("Sub", ["rest", "mean"], ["logits"]),
+            helper.make_node("Sub", ["rest", "typical"], ["logits"]),
         ]
     )
     model.graph.initializer.append(numpy_helper.from_array(np.float32(0.5), "half"))
@@ -339,7 +339,7 @@ def test_a_conversion_that_is_wrong_is_caught(
         def read(self, model: str, wanted: Any) -> Any:
             read = super().read(model, wanted)
             spoilt = small_float_onnx(SmallNetwork().but(activation="Relu"))
-            original = module.run_file(read.model, "logits")
+            original = module.run_file(read.model, "logits")  # the right one
             return replace(read, model=spoilt, original=original)
 
     monkeypatch.setattr(module, "find_source", lambda model: ("onnx", Wrong()))

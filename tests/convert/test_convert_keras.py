@@ -250,7 +250,7 @@ def test_nested_models_are_followed() -> None:
         ([layer("Dense", units=3, use_bias=True)], "Flatten"),
         ([{**layer("Dense"), "class_name": "Mine"}], "not read"),
         ([{**layer("Flatten"), "registered_name": "mine>Flatten"}], "not read"),
-        ([convolution(2, 9)], "does not fit"),
+        ([layer("MaxPooling2D", **window(pool_size=[9, 9]))], "does not fit"),
         ([convolution(2, 3)], "lacks the weights"),
     ],
 )

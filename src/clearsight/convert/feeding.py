@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from clearsight.core.config import Config, override, read_config_file
 from clearsight.core.errors import ConfigError, UsageError
@@ -58,18 +58,18 @@ class Feeding(Config):
 
     @field_validator("mean", "std", "size", mode="before")
     @classmethod
-    def _numbers(cls, value: Any) -> Any:
+    def _numbers(cls, value: Any, field: ValidationInfo) -> Any:
         """Read 0.5, "0.5,0.4,0.3" and "224x224"; one number for `size` is a square."""
         if isinstance(value, str):
-            parts = value.replace("x", ",").split(",")
-            value = tuple(json.loads(part) for part in parts)
-        return (value,) if isinstance(value, int | float) else value
+            value = tuple(json.loads(part) for part in value.replace("x", ",").split(","))
+        value = (value,) if isinstance(value, int | float) else value
+        if field.field_name == "size" and value is not None and len(value) == 1:
+            return (*value, *value)
+        return value
 
-    @field_validator("size", mode="before")
+    @field_validator("size")
     @classmethod
-    def _square(cls, value: Any) -> Any:
-        if value is not None and len(value) == 1:
-            value = (*value, *value)
+    def _possible(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
         if value is not None and not all(0 < side <= SIDE_AT_MOST for side in value):
             raise ValueError(f"height and width must be 1 to {SIDE_AT_MOST}")
         return value

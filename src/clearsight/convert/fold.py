@@ -27,7 +27,7 @@ class Folded:
 
     Args:
         model: ONNX: uint8 NHWC "images" with a free batch -> "logits" (n, classes).
-        original: the same graph as it was, with a free batch and a fixed size.
+        original: the same graph as it was, with a free batch, a fixed size and this output alone.
         output: name of the original's scores.
         ending: what the original's scores are.
         single: the original gives one number a picture, for the second of two classes.
@@ -62,7 +62,7 @@ def fold(
     proto = _current(onnx, proto)
     _free_batch(onnx, proto, seen, feeding, preprocessing)
     name = choose_output(seen, feeding, classes)
-    original = proto.SerializeToString()
+    original = _alone(onnx, proto, name)
     scores, last = _end(proto, name)
     single = _is_single(seen.outputs[name])
     ending = _ending(last, feeding, task, single)
@@ -80,6 +80,18 @@ def fold(
     graph.output.append(info(LOGITS, kinds.FLOAT, ["n", classes]))
     _drop_unused(graph, {LOGITS})
     return Folded(folded.SerializeToString(), original, name, ending, single)
+
+
+def _alone(onnx: Any, proto: Any, name: str) -> bytes:
+    """Return the model with one output and what that needs; nothing else will be run."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    outputs = [item for item in copy.graph.output if item.name == name]
+    del copy.graph.output[:]
+    copy.graph.output.extend(outputs)
+    _drop_unused(copy.graph, {name})
+    content: bytes = copy.SerializeToString()
+    return content
 
 
 def _current(onnx: Any, proto: Any) -> Any:

@@ -183,7 +183,7 @@ class _Model:
     ) -> None:
         self.request, self.names, self.read = request, names, read
         self.feeding, self.folded = feeding, folded
-        self._run: Run = read.original or run_file(read.model, folded.output)
+        self._run: Run = read.original or run_file(folded.original, folded.output)
 
     def original(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return logits of the model as it came."""
@@ -285,9 +285,10 @@ def _agree(staged: Bundle, images: ImagesNHWC, expected: Scores) -> list[Agreeme
         try:
             predictor = open_predictor(staged, state.engine)
             seen = agreement(expected, predictor.probabilities(images))
-            verify_golden(predictor)
+            if seen.holds:
+                verify_golden(predictor)
         except ClearsightError as error:
-            raise GateError(f"The Bundle was not written: {state.engine} {error}") from error
+            raise GateError(f"The Bundle was not written: {state.engine}: {error}") from error
         if not seen.holds:
             raise GateError(
                 f"The Bundle does not answer as the model did ({state.engine}, {seen.n} pictures): "

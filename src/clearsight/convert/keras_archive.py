@@ -152,6 +152,8 @@ def _collect(
 
 def _array(item: Any, place: str, room: int) -> NDArray[np.float32]:
     kind = np.dtype(item.dtype)
+    if item.chunks is not None or item.compression is not None:
+        raise _damaged(f"{WEIGHTS}: {place!r} is packed, as Keras does not write it")
     size = int(np.prod([int(side) for side in item.shape], dtype=object)) * kind.itemsize
     if size > EXPANSION_AT_MOST * room:
         raise _damaged(f"{WEIGHTS}: {place!r} claims {size:,} bytes")

@@ -17,10 +17,10 @@ SUM_OFF = 1e-3
 
 
 def run_file(content: bytes, output: str) -> Run:
-    """Return a function that runs an ONNX file as it is, picture by picture.
+    """Return a function that runs an ONNX file without any preparation, picture by picture.
 
     Args:
-        content: the file, checked by `OnnxFile` before.
+        content: `Folded.original`: everything in it ran in `try_model` before.
         output: name of the scores.
 
     Raises:
@@ -39,14 +39,12 @@ def run_file(content: bytes, output: str) -> Run:
     (value,) = session.get_inputs()
     kinds: dict[str, Any] = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16}
     kind = kinds.get(value.type, np.float32)
-    batch = value.shape[0] if isinstance(value.shape[0], int) else 1
 
     def run(fed: Floats) -> Floats:
         rows = []
         for picture in fed:
-            given = np.repeat(picture[None].astype(kind), batch, axis=0)
             try:
-                (scores,) = session.run([output], {value.name: given})
+                (scores,) = session.run([output], {value.name: picture[None].astype(kind)})
             except Exception as error:  # the engine's own exception types
                 raise BundleError(f"The model cannot be run as it is: {error}") from error
             rows.append(np.asarray(scores[0], np.float32).reshape(-1))
