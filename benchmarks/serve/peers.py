@@ -69,7 +69,7 @@ SERVERS = {
         ("litserve", "python-multipart"), ("python", "litserve_app.py"), "/predict", "multipart"
     ),
     "bentoml": Peer(
-        ("bentoml",),
+        ("bentoml", "uvloop", "httptools"),
         ("bentoml", "serve", "bentoml_app:Recognizer", "--host", "127.0.0.1", "--port", "{port}"),
         "/classify",
         "multipart",
@@ -83,13 +83,16 @@ SERVERS = {
         {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"},
     ),
     "mlserver": Peer(
-        ("mlserver",),
+        ("mlserver", "uvloop<0.22"),  # newer ones end its workers at their start
         ("python", "mlserver_app.py", "{work}", "{free}", "{free}"),
         "/v2/models/recognizer/infer",
         "oip-b64",
     ),
     "kserve": Peer(
-        ("kserve",), ("python", "kserve_app.py"), "/v1/models/recognizer:predict", "b64"
+        ("kserve",),
+        ("python", "kserve_app.py", "--log_config_file", "kserve_log.json"),
+        "/v1/models/recognizer:predict",
+        "b64",
     ),
 }
 

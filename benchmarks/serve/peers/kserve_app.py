@@ -1,8 +1,10 @@
 """KServe's Python model server: one uvicorn process a core, pictures as base64 in the V1 protocol.
 
 Documentation: kserve.github.io, "Deploy Custom Python Serving Runtime" (Model, ModelServer,
---workers, {"instances": [{"image": {"b64": ...}}]}). The processes are forked, so each opens its
-engine with its first request. Without gRPC and without a log line a request.
+--workers, {"instances": [{"image": {"b64": ...}}]}). The processes start empty, so each opens its
+engine with its first request. Without gRPC and without a log line a request. Its parent takes a
+child for dead that does not answer for 5 s; here everybody is stopped for longer while others are
+measured, so it waits for ten minutes.
 """
 
 import base64
@@ -10,6 +12,9 @@ import os
 
 import pipeline
 from kserve import Model, ModelServer
+from kserve.protocol.rest.multiprocess.server import RESTServerProcess
+
+PATIENCE_S = 600.0
 
 
 class Recognizer(Model):
@@ -27,6 +32,7 @@ class Recognizer(Model):
 
 
 if __name__ == "__main__":
+    RESTServerProcess.is_alive.__defaults__ = (PATIENCE_S,)
     ModelServer(
         http_port=pipeline.PORT,
         workers=pipeline.WORKERS,
