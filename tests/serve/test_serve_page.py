@@ -461,8 +461,7 @@ def serious(page):
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("locale", ["en", "zh-CN"])
+@pytest.mark.parametrize(("scheme", "locale"), [("light", "en"), ("dark", "zh-CN")])
 def test_no_serious_accessibility_finding(browser, two_models, tmp_path, scheme, locale):
     context, page = opened(browser, two_models, color_scheme=scheme, locale=locale)
     assert serious(page) == []

@@ -5,6 +5,7 @@ import { $, element, number, percent, problemWords, shortVersion, words } from "
 const EVERY_MS = 2000;
 const DRIFT_EVERY = 5;  // polls
 const KEPT = 61;  // two minutes
+const WORDED = 4;  // columns of words, before those of figures
 const WIDTH = 300, HEIGHT = 72;
 const SVG = "http://www.w3.org/2000/svg";
 const state = { watching: false, timer: 0, polls: 0, history: [], points: [], drifts: [], problem: null };
@@ -102,7 +103,7 @@ function lately(only) {
 }
 
 const milliseconds = (value) => (value === null ? "–" : `${number(value, value < 10 ? 1 : 0)} ms`);
-const megabytes = (value) => (value ? `${number(value / 1e6)} MB` : "–");
+const megabytes = (value) => (value ? `${number(value / 1e6, value < 1e7 ? 1 : 0)} MB` : "–");
 
 // --- what is shown ----------------------------------------------------------------------------
 
@@ -179,7 +180,8 @@ function chart(title, values, told) {
 function showRows(now) {
   const w = words();
   const heads = [w.model, w.version, w.role, w.state, w.perSecond, w.p95, w.memory, w.load, w.answered];
-  $("#columns").replaceChildren(...heads.map((head) => element("th", head, { scope: "col" })));
+  $("#columns").replaceChildren(...heads.map(
+    (head, index) => element("th", head, { scope: "col", class: index < WORDED ? "" : "figure" })));
   const rows = now.models.flatMap((model) => model.versions.map((version, index) => {
     const row = element("tr");
     const figure = lately((key) => key === `${model.name} ${version.version}`);
