@@ -14,6 +14,7 @@ import ssl
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -158,6 +159,10 @@ class HttpServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
         self.config.ssl = self._tls
+        if self._tls is not None:  # uvicorn passes no such bound on; asyncio's own is a minute
+            loop: Any = asyncio.get_running_loop()
+            bound_s = self.service.limits.header_s
+            loop.create_server = partial(loop.create_server, ssl_handshake_timeout=bound_s)
         await super().startup(sockets)
         if self._beside is not None:
             self._stop_beside = await self._beside()

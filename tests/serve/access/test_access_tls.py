@@ -10,7 +10,11 @@ import pytest
 
 from clearsight.core.errors import StorageError
 from clearsight.serve.access.tls import Tls
+from clearsight.serve.app import build_app
 from clearsight.serve.errors import StartError
+from clearsight.serve.http_server import HttpServer
+from clearsight.serve.service import Model, Service, ServiceLimits
+from clearsight.testing.protocol_contract import WatchedPredictor
 
 x509 = pytest.importorskip("cryptography.x509")
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
@@ -157,3 +161,24 @@ def test_messages_hold_nothing_of_the_key(tmp_path):
     with pytest.raises(StartError) as refused:
         tls.context()
     assert tls.key.read_text().splitlines()[1] not in str(refused.value)
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_a_client_that_never_finishes_the_handshake_is_let_go(tmp_path, encrypted):
+    tls = pair(tmp_path, "good").context() if encrypted else None
+    model = Model("watched", "1", WatchedPredictor())
+    service = Service([model], ServiceLimits(header_s=0.5, linger_s=0.0))
+    ready, listener = threading.Event(), socket.create_server(("127.0.0.1", 0))
+    server = HttpServer(build_app(service), service, ready.set, tls)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        assert ready.wait(20)
+        with socket.create_connection(listener.getsockname(), timeout=20) as silent:
+            silent.sendall(b"\x16\x03\x01")
+            while silent.recv(4096):  # closed by the service, well before a minute
+                pass
+    finally:
+        server.should_exit = True
+        thread.join()
+        service.close()
