@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bad_models import (
@@ -44,6 +45,11 @@ def examine(bundle: Bundle, bounds: Bounds = QUICK, incumbent: Bundle | None = N
     return check(bundle.path, incumbent.path if incumbent else None, (mine, beside), bounds)
 
 
+def alone(candidate: Path, _: Path | None, signatures: Any, bounds: Bounds) -> Report:
+    """The real checks, without the time to measure what is in production."""
+    return check(candidate, None, signatures, bounds)
+
+
 def reasons(report: Report) -> list[str]:
     return [refusal.reason for refusal in report.refusals]
 
@@ -79,7 +85,7 @@ def test_bad_versions_change_nothing_and_say_why(reason: str, tmp_path: Path, ba
     blobs = FolderBlobs(tmp_path / "bundles")
     ModelRegistry(database, blobs, check=passes).add("shoes", base.path, who="ann")
     ModelRegistry(database, blobs, check=passes).promote("shoes", 1, who="ann")
-    registry = ModelRegistry(database, blobs)
+    registry = ModelRegistry(database, blobs, check=alone)
     registry.add("shoes", make(tmp_path / "bad").path, who="bob")
     before = registry.entries()
     with pytest.raises(GateError, match=rf"\[{reason}\]") as caught:
@@ -125,22 +131,21 @@ def test_other_classes_and_tasks_are_promoted_when_asked_for(tmp_path: Path, bas
     assert reasons(examine(other, incumbent=base)) == ["signature"]
     told = Bounds(engine="onnxruntime", new_signature=True)
     assert examine(other, told, base).refusals == ()
-    assert examine(other).refusals == ()  # nothing in production: nothing to differ from
 
 
 def test_more_memory_than_allowed(tmp_path: Path, base: Bundle) -> None:
     hungry = greedy(tmp_path / "hungry", gib=1)
     report = examine(hungry, incumbent=base)
     assert reasons(report) == ["memory"]
-    assert "--max-memory" in report.reasons() or "MB for the model" in report.reasons()
-    allowed = Bounds(engine="onnxruntime", memory_mb=3000, latency_ratio=1e6)
-    assert examine(hungry, allowed, base).refusals == ()  # control
+    assert "Allowed are 64 MB; allow more with" in report.reasons()
+    allowed = Bounds(engine="onnxruntime", memory_mb=3000)
+    assert examine(hungry, allowed).refusals == ()  # control
 
 
 def test_a_model_that_would_eat_the_machine_takes_only_its_own_process(tmp_path: Path) -> None:
     before = _resident_mb()
     report = examine(greedy(tmp_path / "huge", gib=2000), Bounds(engine="onnxruntime"))
-    assert reasons(report) in (["memory"], ["crash"], ["unusable"])
+    assert reasons(report) == ["memory"]
     assert _resident_mb() - before < 200
 
 
@@ -154,7 +159,7 @@ def test_more_compute_than_allowed(tmp_path: Path, base: Bundle) -> None:
     assert reasons(report) == ["latency"]
     assert "production needs" in report.reasons()
     told = Bounds(engine="onnxruntime", latency_ms=10_000, memory_mb=2000)
-    assert examine(lazy, told, base).refusals == ()  # control
+    assert examine(lazy, told).refusals == ()  # control
 
 
 def test_checks_that_do_not_end(base: Bundle) -> None:

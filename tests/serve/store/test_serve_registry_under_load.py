@@ -22,8 +22,8 @@ from clearsight.serve.store.blobs import FolderBlobs
 from clearsight.serve.store.database import Database
 
 VERSIONS = 3
-PROMOTIONS = 12
-CLIENTS = 8
+PROMOTIONS = 6
+CLIENTS = 6
 RED = simplejpeg.encode_jpeg(np.full((8, 8, 3), (200, 60, 60), np.uint8), colorspace="RGB")
 
 
@@ -39,7 +39,7 @@ def registry(tmp_path: Path) -> ModelRegistry:
 
 
 class Clients:
-    """Ask without pause; keep (version, score) of every answer, and every failure."""
+    """Ask again and again; keep (version, score) of every answer, and every failure."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -66,6 +66,7 @@ class Clients:
                     self.answers.append((ticket.model.version, future.result(30).scores[0]))
             except Exception as error:  # noqa: BLE001 - every failure counts
                 self.failures.append(error)
+            self.stop.wait(0.003)
 
 
 def serving(registry: ModelRegistry) -> Service:

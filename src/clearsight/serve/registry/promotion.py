@@ -206,11 +206,14 @@ def _bound_refusals(
         found.append(
             Refusal(
                 "memory",
-                f"It needs {candidate.memory_mb:.0f} MB, allowed are {memory:.0f} MB{than}. "
-                "Allow more with --max-memory-ratio or --max-memory.",
+                f"It needs {candidate.memory_mb:.0f} MB{than}. {_allowed(memory)}",
             )
         )
     return found
+
+
+def _allowed(memory_mb: float) -> str:
+    return f"Allowed are {memory_mb:.0f} MB; allow more with --max-memory-ratio or --max-memory."
 
 
 def _latency_bound(bounds: Bounds, incumbent: Measured | None) -> float | None:
@@ -289,7 +292,8 @@ def _understood(code: int, answer: bytes, complaints: IO[bytes], memory_mb: floa
     try:
         said: dict[str, Any] = json.loads(answer)
         if said.get("refused"):
-            return Report((Refusal(said["refused"], said["detail"]),))
+            more = f" {_allowed(memory_mb)}" if said["refused"] == "memory" else ""
+            return Report((Refusal(said["refused"], said["detail"] + more),))
         found = Measured(said["latency_ms"], said["memory_mb"], said["engine"])
         return Report(candidate=found)
     except (ValueError, KeyError, TypeError):
@@ -298,8 +302,7 @@ def _understood(code: int, answer: bytes, complaints: IO[bytes], memory_mb: floa
         words = last[0][:300] if last else "it said nothing"
     memory = "MemoryError" in words or "bad_alloc" in words or code == -signal.SIGKILL
     ended = f"signal {-code}" if code < 0 else f"code {code}"
-    detail = (
-        f"The process that tried the model ended with {ended} ({words}). It may take "
-        f"{memory_mb * HARD_LIMIT:.0f} MB for the model."
-    )
+    detail = f"The process that tried the model ended with {ended} ({words})."
+    if memory:
+        detail += f" {_allowed(memory_mb)}"
     return Report((Refusal("memory" if memory else "crash", detail),))

@@ -27,6 +27,7 @@ WARM_RUNS = 3
 RUNS = 40
 TIMED_S = 1.5
 MB = 10**6
+GREEDY = "The model asked for more memory than there was for its trial."
 
 
 class RefusedError(Exception):
@@ -54,7 +55,7 @@ def main() -> None:
     except RefusedError as error:
         found = {"refused": error.reason, "detail": error.detail}
     except MemoryError:
-        found = {"refused": "memory", "detail": "The model does not fit into the memory allowed."}
+        found = {"refused": "memory", "detail": GREEDY}
     with open(answer_to, "w", encoding="utf-8") as stream:
         json.dump(found, stream)
 
@@ -115,6 +116,8 @@ def refusing(reason: str) -> Iterator[None]:
     try:
         yield
     except ClearsightError as error:
+        if "allocat" in str(error).lower() or isinstance(error.__cause__, MemoryError):
+            raise RefusedError("memory", GREEDY) from error
         raise RefusedError(reason, str(error)) from error
 
 
