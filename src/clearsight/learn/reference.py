@@ -62,7 +62,8 @@ def _embeddings(
 ) -> NDArray[np.float32]:
     began = time.monotonic()
     runner = open_model(model)
-    found, took = [], 0.0
+    found: list[NDArray[np.float32]] = []
+    took = 0.0
     for start in range(0, len(rows), PICTURES_AT_ONCE):
         if found and time.monotonic() - began + took > seconds:
             break

@@ -5,6 +5,7 @@ It is bare ASGI on purpose: one dictionary look-up stands between the server and
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
@@ -201,7 +202,8 @@ def _health(service: Service) -> list[Route]:
             raise ForbiddenError(
                 "These figures are about every tenant's models. A tenant's key sees /v1/stats."
             )
-        return Response(200, service.metrics.text(), CONTENT_TYPE)
+        text = await asyncio.to_thread(service.metrics.text)  # many lines with many models
+        return Response(200, text, CONTENT_TYPE)
 
     return [
         Route("GET", "/livez", livez, "public"),

@@ -120,7 +120,7 @@ def judge(reference: Reference, window: Window, seed: int = 0) -> Verdict:
     return Verdict(len(window.classes), tuple(measures))
 
 
-def divergence(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+def divergence(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
     """Return the Jensen-Shannon divergence in bits of counts (..., k), along the last axis.
 
     Example:

@@ -91,7 +91,8 @@ class Monitor:
         features = self._reference.features
         if features is None or embedding is None or embedding.size != features.dimension:
             return None
-        return project(embedding.reshape(1, -1))[0]
+        projected: NDArray[np.float32] = project(embedding.reshape(1, -1))[0]
+        return projected
 
     def _judge(
         self, classes: list[int], scores: list[float], rows: list[NDArray[np.float32]]
