@@ -6,8 +6,10 @@ The long forms are benchmarks/serve/overload.py, drain.py and soak.py (CHECKS 22
 import asyncio
 import os
 import re
+import shutil
 import signal
 import statistics
+import subprocess
 import threading
 import time
 from itertools import combinations
@@ -165,3 +167,22 @@ def test_half_a_minute_leaves_nothing_behind(bundle):
 def test_a_leak_is_seen(bundle):
     slope, _ = soak(bundle, SLOW + LEAK, 12.0)
     assert slope > 4000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_wrk_measures_the_same(bundle, tmp_path):
+    """A hundred a second is what two workers of 20 ms can do, whoever asks."""
+    picture, script = tmp_path / "a.jpg", tmp_path / "post.lua"
+    picture.write_bytes(PICTURE)
+    script.write_text(
+        f'local f = io.open("{picture}", "rb"); wrk.body = f:read("*a"); f:close()\n'
+        'wrk.method = "POST"'
+    )
+    with running_service([bundle], SLOW, workers=2) as service:
+        command = ["wrk", "-t1", "-c8", "-d5s", "-s", str(script), f"{service.url}/v1/recognize"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found = measure(service.url, [PICTURE], LoadPlan(time_s=5, warm_up_s=0.5)).to_json()
+    theirs = float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
+    assert "Non-2xx" not in said
+    assert found["answers_per_s"] == pytest.approx(theirs, rel=0.1)
