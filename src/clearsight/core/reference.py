@@ -115,8 +115,7 @@ def score_edges(scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """
     cuts = np.quantile(np.asarray(scores, np.float64), np.arange(1, SCORE_BINS) / SCORE_BINS)
     steps = np.unique(np.round(cuts / GRID).astype(np.int64))
-    edges: NDArray[np.float64] = (steps[steps > 0] - 0.5) * GRID
-    return edges
+    return np.asarray((steps[steps > 0] - 0.5) * GRID, np.float64)
 
 
 def features_of(embeddings: NDArray[np.float32]) -> Features:
