@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clearsight.core.silence import silence
 from clearsight.core.version import __version__ as __version__
 
 __all__ = ["AsyncClient", "Client", "Recognizer", "compare", "load", "train", "tune"]
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from clearsight.client import AsyncClient, Client
 
 CALLS = ("AsyncClient", "Client")
+
+silence()
 
 
 def __getattr__(name: str) -> Any:

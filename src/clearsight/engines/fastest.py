@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 
-from clearsight.core.bundle import Bundle
+from clearsight.core.bundle import Bundle, open_bundle
 from clearsight.core.errors import BundleError, MissingExtraError, StorageError
 from clearsight.core.files import read_json, write_json
 from clearsight.core.nouns import ImagesNHWC
@@ -20,6 +24,7 @@ from clearsight.engines.open import FASTEST, open_predictor
 from clearsight.engines.predictor import BundlePredictor
 
 MEASURED_S = 0.25
+PATIENCE_S = 300.0
 BATCHES = (8, 32)
 PAYS = 1.05  # a larger batch must be this much faster: waiting for it costs every picture latency
 
@@ -69,13 +74,35 @@ def fastest(
             return Choice(**read_json(path))
         except (StorageError, TypeError, OSError, ValueError):
             pass  # nothing remembered, or nothing readable: measure
-    found = [choice for pair in pairs for choice in _tried(bundle, *pair, workers)]
-    if not found:
+    choice = _measured_apart(bundle, workers, pairs)
+    if choice is None:
         return _unmeasured(bundle, engine)
-    choice = min(found, key=lambda c: c.run_s)
     if path is not None:
         write_json(path, asdict(choice))
     return choice
+
+
+def measured(bundle: Bundle, workers: int, pairs: Sequence[tuple[str, str]]) -> Choice | None:
+    """Measure pairs of engine and variant here and now; None where none of them runs."""
+    found = [choice for pair in pairs for choice in _tried(bundle, *pair, workers)]
+    return min(found, key=lambda choice: choice.run_s, default=None)
+
+
+def _measured_apart(
+    bundle: Bundle, workers: int, pairs: Sequence[tuple[str, str]]
+) -> Choice | None:
+    """Measure in a process of its own: a service keeps no memory of engines it does not use."""
+    told = json.dumps([str(bundle.path), workers, pairs])
+    try:
+        done = subprocess.run(  # noqa: S603 - this interpreter, our own module
+            [sys.executable, "-m", "clearsight.engines.fastest", told],
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=True,
+        )
+        return Choice(**json.loads(done.stdout))
+    except (subprocess.SubprocessError, OSError, ValueError, TypeError):
+        return None
 
 
 def _pairs(bundle: Bundle, engines: Sequence[str], max_drop: float) -> list[tuple[str, str]]:
@@ -133,3 +160,15 @@ def _told(engine: str) -> str:
         return f"{engine} {version(engine)}"
     except PackageNotFoundError:
         return engine
+
+
+def _main() -> None:
+    path, workers, pairs = json.loads(sys.argv[1])
+    choice = measured(open_bundle(Path(path)), workers, [(e, v) for e, v in pairs])
+    if choice is None:
+        raise SystemExit(1)
+    json.dump(asdict(choice), sys.stdout)
+
+
+if __name__ == "__main__":
+    _main()

@@ -41,6 +41,7 @@ class Opened:
         variant: which of the Bundle's variants it is; "" for the one of full precision.
         batch: most pictures that should run together.
         run_s: seconds a picture.
+        memory_bytes: what the process grew by.
     """
 
     predictor: Predictor
@@ -48,6 +49,7 @@ class Opened:
     variant: str = ""
     batch: int = 1
     run_s: float = 0.0
+    memory_bytes: int = 0
 
 
 class Loader:
@@ -104,10 +106,10 @@ class Loader:
             if model.loaded:
                 return
             self._make_room(model)
-            before, started = resident_bytes(), time.monotonic()
+            started = time.monotonic()
             opened = self._open(model)
             size = len_of_model(model)
-            model.memory_bytes = max(model.memory_bytes, resident_bytes() - before, size)
+            model.memory_bytes = max(model.memory_bytes, opened.memory_bytes, size)
             model.load_s = time.monotonic() - started
             model.engine, model.variant = opened.engine, opened.variant
             model.batch, model.run_s = opened.batch, opened.run_s or model.run_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from clearsight.engines.fastest import fastest
 from clearsight.engines.golden import verify_golden
 from clearsight.engines.open import open_predictor
-from clearsight.engines.session import cores
-from clearsight.serve.loading import Opened
+from clearsight.engines.session import ENGINES, cores
+from clearsight.serve.loading import Opened, resident_bytes
 from clearsight.serve.models import Model
 
 
@@ -27,6 +28,9 @@ def opener(workers: int, engine: str | None, max_drop: float) -> Callable[[Model
         bundle = model.bundle()
         choice = fastest(bundle, workers, max_drop, engine)
         threads = max(1, cores() // workers)
+        ENGINES.load(choice.engine)  # its library is not what this model takes
+        gc.collect()
+        before = resident_bytes()
         predictor = open_predictor(bundle, choice.engine, threads, variant=choice.variant or None)
         if not model.checked:
             verify_golden(predictor)
@@ -35,6 +39,7 @@ def opener(workers: int, engine: str | None, max_drop: float) -> Callable[[Model
         blank = np.zeros((1, shape.height, shape.width, shape.channels), np.uint8)
         for count in {1, choice.batch}:
             predictor.probabilities(np.repeat(blank, count, 0))
-        return Opened(predictor, choice.engine, choice.variant, choice.batch, choice.run_s)
+        grown = resident_bytes() - before
+        return Opened(predictor, choice.engine, choice.variant, choice.batch, choice.run_s, grown)
 
     return open_model
