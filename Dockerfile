@@ -6,7 +6,7 @@ WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 RUN python -m venv /opt/clearsight \
-    && /opt/clearsight/bin/pip install --no-cache-dir -c constraints.txt ".[tracing]"
+    && /opt/clearsight/bin/pip install --no-cache-dir -c constraints.txt ".[grpc,tracing]"
 
 FROM python:3.12-slim
 COPY --from=build /opt/clearsight /opt/clearsight
