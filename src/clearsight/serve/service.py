@@ -147,6 +147,8 @@ class Service:
         """
         self._check_options(call)
         model = self.models.resolve(call.model, call.version, call.caller, call.id)
+        self.access.charge(call.caller, 1)  # only asked: counted when its pictures are there
+        self.access.give_back(call.caller, 1)
         self.queue.admit(model, call.priority, 1, self._seconds(call.deadline_s))
 
     def load(self, model: Model) -> None:

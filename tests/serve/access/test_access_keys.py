@@ -15,13 +15,16 @@ from clearsight.serve.access.keys import ACCESS, KeyStore
 from clearsight.serve.access.terms import Allowance
 from clearsight.serve.access.tokens import checksum, new_token
 from clearsight.serve.access.usage import UsageStore
+from clearsight.serve.calls import Call
 from clearsight.serve.errors import (
     ForbiddenError,
     NotReadyError,
     QuotaError,
     UnauthorizedError,
 )
+from clearsight.serve.service import Model, Service
 from clearsight.serve.store.database import Database, Schema
+from clearsight.testing.protocol_contract import WatchedPredictor, picture
 
 DAY_S = 86400.0
 
@@ -315,6 +318,33 @@ def test_what_was_refused_by_the_service_is_given_back(store, access):
     access.charge(NOBODY, 1000)
     access.give_back(NOBODY, 1000)
     assert access.used(caller) == (4, 4)
+
+
+@pytest.fixture
+def service(access):
+    started = Service([Model("watched", "1", WatchedPredictor())], access=access)
+    yield started
+    started.close()
+
+
+def test_who_has_used_everything_up_is_refused_before_a_body_is_read(store, access, service):
+    issued = store.create("shop", allowance=Allowance(rate=3.0, day=2))
+    caller = valid(access, issued.token)
+    for _ in range(5):
+        service.admit(Call([], caller=caller))
+    assert access.used(caller) == (0, 0)
+    service.recognize(Call([picture("PNG")] * 2, caller=caller))
+    with pytest.raises(QuotaError, match="2 pictures a day"):
+        service.admit(Call([], caller=caller))
+
+
+def test_pictures_that_the_service_refuses_cost_nothing(store, access, service):
+    issued = store.create("shop", allowance=Allowance(day=100))
+    caller = valid(access, issued.token)
+    service.queue.close()
+    with pytest.raises(NotReadyError):
+        service.recognize(Call([picture("PNG")] * 2, caller=caller))
+    assert access.used(caller) == (0, 0)
 
 
 def test_many_threads_charge_and_revoke_at_once(store, access):
