@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+from sqlalchemy import event
 
 from clearsight.core.errors import ConfigError, StorageError
 from clearsight.serve import log
@@ -254,6 +255,44 @@ def test_a_pasted_key_is_revoked_and_never_repeated(store):
     with pytest.raises(ConfigError) as refused:
         store.revoke(issued.token)
     assert issued.token not in str(refused.value)
+
+
+ACTS = {
+    "create": lambda store: store.create("other", ["admin"], "acme", Allowance(day=5)),
+    "rotate with grace": lambda store: store.rotate("shop", 60),
+    "rotate": lambda store: store.rotate("shop", 0),
+    "revoke": lambda store: store.revoke("shop"),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_an_act_cut_at_any_statement_is_done_or_not_done(store, database, act):
+    store.create("shop")
+    before, acts = store.keys(ended=True), len(store.audit.entries())
+    left = [0]
+
+    def cut(*_):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError("cut")
+
+    event.listen(database.engine, "before_cursor_execute", cut)
+    for statement in range(1, 50):
+        left[0] = statement
+        try:
+            ACTS[act](store)
+        except OSError:
+            left[0] = -1
+            assert store.keys(ended=True) == before
+            assert len(store.audit.entries()) == acts
+            assert store.audit.verify() is None
+        else:
+            break
+    left[0] = -1
+    assert statement > 5
+    assert store.keys(ended=True) != before
+    assert len(store.audit.entries()) == acts + 1
+    assert store.audit.verify() is None
 
 
 def test_a_name_belongs_to_one_valid_key(store, hands):
