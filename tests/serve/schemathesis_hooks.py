@@ -26,3 +26,5 @@ schemathesis.openapi.format("encoded-picture", strategies.sampled_from(BASE64))
 for media_type in ("jpeg", "png", "webp", "gif", "bmp", "tiff"):
     schemathesis.openapi.media_type(f"image/{media_type}", strategies.sampled_from(PICTURES))
 schemathesis.openapi.media_type("application/octet-stream", strategies.sampled_from(PICTURES))
+PRINTABLE = strategies.text("abcdefghij XYZ0123456789äß猫犬", min_size=1, max_size=200)
+schemathesis.openapi.format("printable", PRINTABLE.map(str.strip).filter(bool))

@@ -7,6 +7,7 @@ import pytest
 from clearsight.serve.app import every_route
 from clearsight.serve.openapi import UNDOCUMENTED, openapi
 from clearsight.serve.operations.routes import Operations
+from clearsight.serve.registry.routes import RegistryRoutes
 from clearsight.serve.service import Model, Service, ServiceLimits
 from clearsight.serve.status import IMAGE_STATUSES, STATUSES
 from clearsight.testing.protocol_contract import Locked, WatchedPredictor
@@ -22,7 +23,8 @@ def service():
 @pytest.fixture
 def routes(service, tmp_path):
     operations = Operations(service, tmp_path)
-    yield every_route(service, operations=operations)
+    registry = RegistryRoutes(None).routes()
+    yield every_route(service, operations=operations, more=registry)
     operations.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from clearsight.core.version import __version__
@@ -17,6 +18,7 @@ from clearsight.serve.openapi_parts import (
     JSON_TYPE,
     MODEL,
     PATH_PARTS,
+    PRINTABLE,
     PROBLEM_TYPE,
     TEXT,
     VERSION,
@@ -31,10 +33,12 @@ from clearsight.serve.openapi_parts import (
     some,
     titles,
 )
+from clearsight.serve.openapi_registry import registry_operations, registry_schemas
 from clearsight.serve.routing import PART
 from clearsight.serve.service import Service
 from clearsight.serve.state import needs_keys
 
+REFERENCE = re.compile(r"#/components/schemas/(\w+)")
 UNDOCUMENTED = (".js", ".css", ".svg")  # files of the page
 KEY_CODES = (401, 403, 429, 503)  # what a route that asks for a key can answer besides
 
@@ -46,13 +50,15 @@ def openapi(service: Service, routes: Sequence[Route]) -> Json:
         service: whose limits hold.
         routes: what it answers; a route of somebody else's protocol is named without details.
     """
-    operations = _operations(service) | oip_operations(service.limits)
+    operations = _operations(service) | oip_operations() | registry_operations()
     keys = needs_keys(service.access)
+    tasks = {model.task for model in service.models.every()}
     paths: dict[str, Json] = {}
     for route in routes:
         if not route.path.endswith(UNDOCUMENTED):
             told = operations.get((route.method, route.path)) or _unknown(route)
             paths.setdefault(route.path, {})[route.method.lower()] = _complete(route, told, keys)
+    schemas = _schemas(service.limits) | oip_schemas(service.limits, tasks)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -66,7 +72,7 @@ def openapi(service: Service, routes: Sequence[Route]) -> Json:
         },
         "paths": paths,
         "components": {
-            "schemas": _schemas(service.limits) | oip_schemas(service.limits),
+            "schemas": _used(paths, schemas),
             "headers": {
                 "X-Request-Id": {
                     "description": "The request's id: the client's own, else a new one",
@@ -79,6 +85,18 @@ def openapi(service: Service, routes: Sequence[Route]) -> Json:
             },
         },
     }
+
+
+def _used(paths: Json, schemas: Json) -> Json:
+    """Return the schemas that the paths need, by themselves or through another."""
+    used: Json = {}
+    pending = REFERENCE.findall(str(paths))
+    while pending:
+        name = pending.pop()
+        if name not in used:
+            used[name] = schemas[name]
+            pending += REFERENCE.findall(str(schemas[name]))
+    return dict(sorted(used.items()))
 
 
 def _complete(route: Route, operation: Json, keys: bool) -> Json:
@@ -151,7 +169,7 @@ def _recognize(limits: ServiceLimits, one: bool) -> Json:
 
 def _parameters(limits: ServiceLimits, one: bool) -> list[Json]:
     top: Json = {"type": "integer", "minimum": 1, "maximum": limits.top, "default": 5}
-    seconds: Json = {"type": "string", "pattern": r"^[0-9]{0,5}[1-9](\.[0-9]{1,9})?$"}
+    seconds: Json = {"type": "number", "exclusiveMinimum": 0}
     return [
         query("top", top, "How many labels; more than the model's classes gives all"),
         query("model", MODEL, "Which model; may be left out where one is served", not one),
@@ -168,7 +186,7 @@ def _bodies(limits: ServiceLimits) -> Json:
     return {
         **{f"image/{name}": raw for name in FORMATS},
         "application/octet-stream": raw,
-        "multipart/form-data": {"schema": {"type": "object", "properties": {"image": files}}},
+        "multipart/form-data": {"schema": open_object(["image"], image=files)},
         JSON_TYPE: {"schema": ref("Upload")},
     }
 
@@ -218,9 +236,16 @@ def _schemas(limits: ServiceLimits) -> Json:
         "Problem": open_object(problem, **kinds),
         "Models": closed(["models"], models=array(_model_schema())),
         "State": closed(["status"], status={"enum": ["live", "ready", "stopping"]}),
-        "Correction": closed(["label"], label=TEXT, request=TEXT, image=BASE64_PICTURE),
+        "Correction": _correction(),
+        **registry_schemas(),
         "Anything": {"type": "object"},
     }
+
+
+def _correction() -> Json:
+    label: Json = {"type": "string", "format": PRINTABLE, "minLength": 1, "maxLength": 200}
+    told = closed(["label"], label=label, request=TEXT, image=BASE64_PICTURE)
+    return {**told, "anyOf": [{"required": ["request"]}, {"required": ["image"]}]}
 
 
 def _answer_schemas() -> Json:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from clearsight.core.nouns import Task
 from clearsight.serve.limits import ServiceLimits
-from clearsight.serve.oip.answer import OUTPUTS, OUTPUTS_OF_TASK
+from clearsight.serve.oip.answer import outputs_of
 from clearsight.serve.oip.request import DEFAULT_TOP, ID_LENGTH, MOST_PRIORITY, MOST_TIMEOUT_US
 from clearsight.serve.openapi_parts import (
     BASE64_PICTURE,
@@ -25,7 +28,6 @@ from clearsight.serve.openapi_parts import (
     titles,
 )
 
-OUTPUT_NAMES = [*OUTPUTS, *(name for more in OUTPUTS_OF_TASK.values() for name in more)]
 MOST_LISTED = 32
 INFER = (
     "One input: `image`, BYTES [n], encoded pictures as base64, or `pixels`, UINT8 "
@@ -36,7 +38,7 @@ INFER = (
 )
 
 
-def oip_operations(limits: ServiceLimits) -> dict[tuple[str, str], Json]:
+def oip_operations() -> dict[tuple[str, str], Json]:
     """Return the protocol's operations by method and path."""
     server = _get("The server and its extensions", "OipServer")
     found = {
@@ -63,9 +65,16 @@ def oip_operations(limits: ServiceLimits) -> dict[tuple[str, str], Json]:
     return found
 
 
-def oip_schemas(limits: ServiceLimits) -> Json:
-    """Return the protocol's schemas by name."""
-    return _small_schemas() | _model_schemas() | _infer_schemas(limits) | _statistics_schemas()
+def oip_schemas(limits: ServiceLimits, tasks: Iterable[Task]) -> Json:
+    """Return the protocol's schemas by name.
+
+    Args:
+        limits: of the service.
+        tasks: of what is served; each has outputs of its own.
+    """
+    outputs = sorted({name for task in tasks for name in outputs_of(task)})
+    infer = _infer_schemas(limits, outputs)
+    return _small_schemas() | _model_schemas() | infer | _statistics_schemas()
 
 
 def _get(summary: str, schema: str, *codes: int) -> Json:
@@ -141,7 +150,7 @@ def _model_schemas() -> Json:
     }
 
 
-def _infer_schemas(limits: ServiceLimits) -> Json:
+def _infer_schemas(limits: ServiceLimits, outputs: list[str]) -> Json:
     most = min(limits.pictures, MOST_LISTED)
     base64 = _or_null(closed([], content_type={"const": "base64"}))
     images = [
@@ -156,7 +165,7 @@ def _infer_schemas(limits: ServiceLimits) -> Json:
         for count in range(1, most + 1)
     ]
     output = closed(
-        ["name"], name={"enum": OUTPUT_NAMES}, parameters=_or_null(closed([], binary_data=BOOLEAN))
+        ["name"], name={"enum": outputs}, parameters=_or_null(closed([], binary_data=BOOLEAN))
     )
     parameters = closed(
         [],
@@ -172,7 +181,7 @@ def _infer_schemas(limits: ServiceLimits) -> Json:
     )
     told = open_object(
         ["name", "datatype", "shape"],
-        name={"enum": OUTPUT_NAMES},
+        name={"enum": outputs},
         datatype=TEXT,
         shape=array(COUNT),
         data={"type": "array"},

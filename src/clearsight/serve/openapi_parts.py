@@ -15,7 +15,7 @@ COUNT: Json = {"type": "integer", "minimum": 0}
 BOOLEAN: Json = {"type": "boolean"}
 JSON_TYPE, PROBLEM_TYPE = "application/json", "application/problem+json"
 CLIENT_LEFT = 499  # nobody is there to read it
-PICTURE_FORMAT = "encoded-picture"
+PICTURE_FORMAT, PRINTABLE = "encoded-picture", "printable"
 BASE64_PICTURE: Json = {
     "type": "string",
     "format": PICTURE_FORMAT,

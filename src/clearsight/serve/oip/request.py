@@ -186,6 +186,8 @@ def _whole(parameters: Mapping[str, Any], name: str, lowest: int, highest: int) 
     value = parameters.get(name)
     if value is None and name not in parameters:
         return None
+    if type(value) is float and value.is_integer():
+        value = int(value)  # JSON does not tell 1.0 from 1
     if type(value) is not int or not lowest <= value <= highest:
         raise MalformedRequestError(f"The parameter {name!r} must be a whole number in range.")
     return value

@@ -30,7 +30,7 @@ from clearsight.serve.uploads import read_upload
 
 DEFAULT_TOP = 5
 WHOLE = re.compile(r"-?[0-9]{1,9}")
-SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
+SECONDS = re.compile(r"[0-9]{1,20}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
 BOUNDARY = "clearsight-4f1c9a"
 
 
@@ -150,7 +150,7 @@ def _call(request: Request) -> Call:
 
 
 def _number(
-    told: dict[str, str], name: str, pattern: re.Pattern[str], kind: str, default: str
+    told: dict[str, str], name: str, pattern: re.Pattern[str], kind: str, default: str = ""
 ) -> str:
     text = told.get(name, default)
     if not pattern.fullmatch(text):
