@@ -20,13 +20,16 @@ NAMES = ("ant", "bee", "猫", "dog")
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders with 30 pictures a class, labelled by the SmallNetwork itself."""
+    """Class folders with 40 pictures a class that the SmallNetwork, who labels them, is sure of."""
     root = tmp_path_factory.mktemp("pictures")
-    images = noise_images(2000, seed=3)
-    labels = SmallNetwork().logits(images).argmax(axis=1)
+    images = noise_images(6000, seed=3)
+    logits = SmallNetwork().logits(images)
+    ordered = np.sort(logits, axis=1)
+    sureness = ordered[:, -1] - ordered[:, -2]
     for label, name in enumerate(NAMES):
         (root / name).mkdir()
-        for number, index in enumerate(np.flatnonzero(labels == label)[:30]):
+        own = np.flatnonzero(logits.argmax(axis=1) == label)
+        for number, index in enumerate(own[np.argsort(-sureness[own])][:40]):
             Image.fromarray(images[index]).save(root / name / f"{number}.png")
     return root
 

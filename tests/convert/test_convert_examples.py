@@ -133,6 +133,7 @@ def test_keras_trains_the_textbook_network_and_it_is_imported(
     assert abs(ours - float(done.stdout.split()[-1])) < 0.02  # it scores the part that judges
 
 
+@pytest.mark.slow
 def test_a_run_is_made_faster_or_it_says_why(tmp_path: Path) -> None:
     data = digits(tmp_path / "digits", 30)
     train = [sys.executable, "-m", "clearsight", "train", str(data), "--out", str(tmp_path / "run")]

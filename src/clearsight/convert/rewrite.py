@@ -41,6 +41,7 @@ def add_variant(
         GateError, BundleError: the gate refused; nothing has changed.
         StorageError: an I/O failure, or the Bundle was changed meanwhile; nothing has changed.
     """
+    _check_unchanged(bundle)
     files = _files(bundle, key, variant, content)
     about = _about(bundle, key, variant, content)
 
