@@ -4,6 +4,8 @@ import importlib.util
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,78 @@ def test_a_stop_is_seen_by_probes_and_ends_with_0(colours):
             service.terminate()
             assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         assert service.process.wait(20) == 0
+
+
+def peak_mb(pid):
+    """Return the most memory that a process ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def forget_peak(pid):
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+MEGABYTES = 30
+HOSTILE_MESSAGES = {
+    "empty inputs": lambda: b"\x2a\x00" * (MEGABYTES * 2**19),
+    "empty raw contents": lambda: b"\x3a\x00" * (MEGABYTES * 2**19),
+    "empty pictures": lambda: one_input(b"\x42\x00" * (MEGABYTES * 2**19)),
+    "small numbers": lambda: one_input(b"\x20\x01" * (MEGABYTES * 2**19)),
+}
+HOSTILE_BODIES = {
+    "empty lists": lambda: b'{"inputs":[' + b"[]," * (MEGABYTES * 2**18) + b"[]]}",
+    "small numbers": lambda: b'{"inputs":[' + b"1," * (MEGABYTES * 2**19) + b"1]}",
+    "deep": lambda: b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+}
+
+
+def one_input(contents):
+    """Return a ModelInferRequest with one input of given typed contents."""
+
+    def field(number, content):
+        length, told = len(content), b""
+        while length > 127:
+            told, length = told + bytes([length & 127 | 128]), length >> 7
+        return bytes([number << 3 | 2]) + told + bytes([length]) + content
+
+    tensor = field(1, b"image") + field(2, b"BYTES") + field(3, b"\x01") + field(5, contents)
+    return field(1, b"colours") + field(5, tensor)
+
+
+@pytest.mark.slow
+def test_hostile_requests_of_full_size_cost_a_bounded_amount_of_memory(colours):
+    import grpc
+
+    with running_service([colours], grpc=True) as service:
+        pid = service.process.pid
+        with grpc.insecure_channel(
+            service.grpc, options=[("grpc.max_send_message_length", -1)]
+        ) as channel:
+            infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            for case, made in HOSTILE_MESSAGES.items():
+                forget_peak(pid)
+                before = peak_mb(pid)
+                with pytest.raises(grpc.RpcError) as caught:
+                    infer(made(), timeout=30)
+                assert caught.value.code().name in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
+                assert peak_mb(pid) - before < 20 * MEGABYTES, case
+            for case, made in HOSTILE_BODIES.items():
+                forget_peak(pid)
+                before = peak_mb(pid)
+                request = urllib.request.Request(f"{service.url}/v2/models/colours/infer", made())
+                with pytest.raises(urllib.error.HTTPError) as refused:
+                    urllib.request.urlopen(request, timeout=30)
+                assert refused.value.code in (400, 413)
+                refused.value.close()
+                assert peak_mb(pid) - before < 6 * MEGABYTES, case
+            picture_now = infer_one(infer)
+        assert picture_now
+
+
+def infer_one(infer):
+    """Say whether an honest call is still answered."""
+    from clearsight.serve.oip.ways import grpc_exchanges
+
+    exchange = grpc_exchanges(picture("PNG", (220, 10, 10)), 1, "colours")["raw contents"]
+    return b"red" in infer(exchange.body, timeout=10)
