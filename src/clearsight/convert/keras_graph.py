@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clearsight.convert.keras_layers import LAYERS, NOTHING, Step, Weights
+from clearsight.convert.keras_layers import LAYERS, NOTHING, Step, Weights, by_number
 from clearsight.core.errors import BundleError, nearest
 
 NESTED_AT_MOST = 16
@@ -153,10 +153,15 @@ class _Builder:
         while waiting:
             later = []
             for layer, place, number in waiting:
-                reads = _reads(layer["inbound_nodes"][number])
+                reads, numbers = _reads(layer["inbound_nodes"][number])
                 if all(key in known for key in reads):
                     name = (str(layer["config"]["name"]), number)
-                    known[name] = self.layer(layer, place, [known[key] for key in reads], depth)
+                    given_here = [known[key] for key in reads]
+                    known[name] = (
+                        self._with_number(layer, given_here, numbers)
+                        if numbers
+                        else self.layer(layer, place, given_here, depth)
+                    )
                 else:
                     later.append((layer, place, number))
             if len(later) == len(waiting):
@@ -166,6 +171,18 @@ class _Builder:
         if len(exits) != 1:
             raise BundleError(f"The model gives {len(exits)} outputs; one is allowed.")
         return known[exits[0]]
+
+    def _with_number(
+        self, layer: Mapping[str, Any], given: list[Tensor], numbers: list[float]
+    ) -> Tensor:
+        """Add or multiply a plain number, as `x + 3.0` in a model's code does."""
+        kind = layer["class_name"]
+        if kind not in ("Add", "Multiply") or len(given) != 1 or len(numbers) != 1:
+            raise BundleError(f"A layer {kind} is called with a constant, which is not read.")
+        name, shape = f"t{len(self.graph.steps)}", given[0][1]
+        step = by_number(kind, numbers[0], shape).between([given[0][0]], name)
+        self.graph.steps.append(step)
+        return name, shape
 
     def layer(
         self, layer: Mapping[str, Any], place: str, given: list[Tensor], depth: int
@@ -252,12 +269,13 @@ def _ends(value: Any) -> list[tuple[str, int]]:
     return [(str(item[0]), int(item[1])) for item in value]
 
 
-def _reads(node: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Return (layer, call) of the tensors that one call of a layer takes."""
+def _reads(node: Mapping[str, Any]) -> tuple[list[tuple[str, int]], list[float]]:
+    """Return (layer, call) of the tensors that one call of a layer takes, and plain numbers."""
     extra = {key: value for key, value in (node.get("kwargs") or {}).items() if value is not None}
     if set(extra) - {"training", "mask"}:
         raise BundleError(f"A layer is called with {sorted(extra)}, which is not read.")
     found: list[tuple[str, int]] = []
+    numbers: list[float] = []
     waiting = list(node["args"])
     while waiting:
         item = waiting.pop(0)
@@ -268,6 +286,8 @@ def _reads(node: Mapping[str, Any]) -> list[tuple[str, int]]:
             if output != 0:
                 raise BundleError(f"The layer {layer} has several outputs, which is not read.")
             found.append((str(layer), int(call)))
+        elif isinstance(item, int | float) and not isinstance(item, bool):
+            numbers.append(float(item))
         elif item is not None:
-            raise BundleError("A layer is called with a constant, which is not read.")
-    return found
+            raise BundleError("A layer is called with something that is no tensor.")
+    return found, numbers

@@ -249,6 +249,13 @@ def _affine(factor: NDArray[np.float32], summand: NDArray[np.float32], shape: Sh
     return Step("affine", {"factor": factor, "summand": summand, "rank": len(shape)})
 
 
+def by_number(kind: str, number: float, shape: Shape) -> Step:
+    """Return the step of adding or multiplying one plain number."""
+    ones, zeros = np.ones(shape[0], np.float32), np.zeros(shape[0], np.float32)
+    value = np.full(shape[0], number, np.float32)
+    return _affine(ones, value, shape) if kind == "Add" else _affine(value, zeros, shape)
+
+
 def rescaling(config: Config, own: Own, shapes: Sequence[Shape]) -> Made:
     """Read Rescaling: x * scale + offset."""
     (shape,) = shapes
@@ -324,15 +331,12 @@ def relu(config: Config, own: Own, shapes: Sequence[Shape]) -> Made:
     return made
 
 
-def leaky_relu(config: Config, own: Own, shapes: Sequence[Shape]) -> Made:
-    """Read LeakyReLU."""
-    slope = config.get("negative_slope", config.get("alpha", 0.3))
-    return [(_active("leaky_relu", slope=float(slope)), shapes[0])]
+def _sloped(name: str, default: float) -> Make:
+    def make(config: Config, own: Own, shapes: Sequence[Shape]) -> Made:
+        slope = config.get("negative_slope", config.get("alpha", default))
+        return [(_active(name, slope=float(slope)), shapes[0])]
 
-
-def elu(config: Config, own: Own, shapes: Sequence[Shape]) -> Made:
-    """Read ELU."""
-    return [(_active("elu", slope=float(config.get("alpha", 1.0))), shapes[0])]
+    return make
 
 
 def softmax(config: Config, own: Own, shapes: Sequence[Shape]) -> Made:
@@ -388,7 +392,7 @@ LAYERS: dict[str, Make] = {
     "Concatenate": concatenate,
     "Activation": activation,
     "ReLU": relu,
-    "LeakyReLU": leaky_relu,
-    "ELU": elu,
+    "LeakyReLU": _sloped("leaky_relu", 0.3),
+    "ELU": _sloped("elu", 1.0),
     "Softmax": softmax,
 }
