@@ -1,4 +1,7 @@
+from copy import copy
+
 import pytest
+from house import built
 
 from clearsight.serve.access.clock import Clock
 from clearsight.serve.access.keyed import KeyedAccess
@@ -57,3 +60,19 @@ def access(store, ledger, hands):
     door = KeyedAccess(store, ledger, hands.clock, watch=False)
     yield door
     door.close()
+
+
+@pytest.fixture(scope="session")
+def one_house(tmp_path_factory):
+    with built(tmp_path_factory.mktemp("house")) as house:
+        yield house
+
+
+@pytest.fixture
+def house(one_house):
+    """The House of this run; what a test plants in it goes with the test."""
+    own, access = copy(one_house), one_house.service.access
+    own.routes = list(one_house.routes)
+    yield own
+    one_house.tried = own.tried
+    one_house.service.access = access

@@ -1,6 +1,7 @@
 """Check 31 for gRPC: every method of every protocol tried with every kind of wrong key."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -8,7 +9,7 @@ pytest.importorskip("grpc_health", reason="pip install 'clearsight[grpc]'")
 pytest.importorskip("grpc_reflection", reason="pip install 'clearsight[grpc]'")
 
 import grpc
-from test_access_routes import LABEL, MODEL, OWNER, WRONG, house  # noqa: F401 - a fixture
+from house import LABEL, MODEL, OWNER, WRONG
 
 from clearsight.serve.access.caller import Everybody
 from clearsight.serve.access.rates import WrongKeys
@@ -24,7 +25,7 @@ def methods(service):
     return [m for key in grpc_protocols() for m in PROTOCOLS.load(key)(service).methods()]
 
 
-def answers(house, kind, way="authorization"):  # noqa: F811
+def answers(house, kind, way="authorization"):
     """Return the code, detail and body of every method for one kind of key."""
 
     async def ask(channel, method):
@@ -53,8 +54,8 @@ def answers(house, kind, way="authorization"):  # noqa: F811
     return asyncio.run(all_of_them())
 
 
-def test_no_method_opens_to_a_wrong_key(house):  # noqa: F811
-    house.service.access._wrong = WrongKeys(house.service.access._clock.elapsed, burst=1e9)
+def test_no_method_opens_to_a_wrong_key(house, monkeypatch):
+    monkeypatch.setattr(house.service.access._access, "_wrong", WrongKeys(time.time, burst=1e9))
     told = {}
     for kind in WRONG:
         for name, code, detail, _ in answers(house, kind):
@@ -64,7 +65,7 @@ def test_no_method_opens_to_a_wrong_key(house):  # noqa: F811
     assert all(len(details) == 1 for details in told.values())
 
 
-def test_scopes_and_tenants(house):  # noqa: F811
+def test_scopes_and_tenants(house):
     for name, code, *_ in answers(house, "without", "x-api-key"):
         assert code == ("OK" if name in PUBLIC else "PERMISSION_DENIED"), name
     for name, code, detail, body in answers(house, "stranger"):
@@ -78,7 +79,7 @@ def test_scopes_and_tenants(house):  # noqa: F811
         assert code not in ("UNAUTHENTICATED", "PERMISSION_DENIED", "NOT_FOUND"), name
 
 
-def test_a_server_that_asks_nobody_would_be_found(house):  # noqa: F811
+def test_a_server_that_asks_nobody_would_be_found(house):
     house.service.access = Everybody()
     codes = {name: code for name, code, *_ in answers(house, "none")}
     assert [name for name, code in codes.items() if code == "UNAUTHENTICATED"] == []
