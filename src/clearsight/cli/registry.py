@@ -176,10 +176,6 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """End a canary or a shadow; its version stays."""
-    from clearsight.core.errors import UnknownKeyError
-
-    if alias not in ("canary", "shadow"):
-        raise UnknownKeyError("alias", alias, ["canary", "shadow"])
     with _open(store) as kept:
         before = kept.stop(name, alias, who=_user(), why=why)
     value = {"model": name, "alias": alias, "before": before}

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from clearsight.core.bundle import open_bundle
-from clearsight.core.errors import BundleError, GateError, UnknownKeyError, UsageError
+from clearsight.core.errors import BundleError, GateError, UnknownKeyError, UsageError, nearest
 from clearsight.serve.catalogue import MODEL_NAME, Entry, Version
 from clearsight.serve.registry import messages, promotion, rows
 from clearsight.serve.registry.records import (
@@ -159,7 +159,7 @@ class ModelRegistry:
                 rows.add_model(connection, name, tenant)
             number = rows.add_version(connection, name, stored, opened.manifest, said)
             rows.log(connection, "add", name, number, None, said)
-            record = self._version(self._model(connection, name), number)
+            record = rows.find_version(self._model(connection, name), number)
         return Added(record, new=True)
 
     def promote(
@@ -237,15 +237,22 @@ class ModelRegistry:
         """
         return self._point("shadow", name, version, 1.0, messages.said(who, why=why), bounds)
 
-    def stop(self, name: str, alias: Alias, *, who: str, why: str = "") -> int:
+    def stop(self, name: str, alias: str, *, who: str, why: str = "") -> int:
         """End a canary or shadow and return the version it had.
 
+        Args:
+            name: of the model.
+            alias: "canary" or "shadow".
+            who, why: for the history.
+
         Raises:
-            UsageError: there is none, or production was meant.
+            UsageError: there is none, or another alias was meant.
             UnknownKeyError: no such model.
         """
         if alias == "production":
             raise UsageError("Production does not stop: promote another version, or withdraw it.")
+        if alias not in ALIASES:
+            raise UsageError(f"Unknown alias {alias!r}.{nearest(alias, ALIASES[1:])}")
         with self.database.transaction(OWNER) as connection:
             before = self._model(connection, name).aliases.get(alias)
             if before is None:
@@ -270,14 +277,14 @@ class ModelRegistry:
                 f"The model {name!r} has no earlier version in production to go back to. Promote "
                 f"one: clearsight registry promote {name} VERSION"
             )
-        self.blobs.verify(self._version(model, model.previous).digest)
+        self.blobs.verify(rows.find_version(model, model.previous).digest)
         with self.database.transaction(OWNER) as connection:
             now = self._model(connection, name)
             if (now.previous, now.aliases) != (model.previous, model.aliases):
                 raise UsageError(messages.meanwhile(name))
             before = now.aliases.get("production")
             rows.point(connection, name, "production", model.previous, 1.0)
-            self._end_others(connection, now, model.previous)
+            rows.end_others(connection, now, model.previous)
             rows.log(
                 connection, "rollback", name, model.previous, before, messages.said(who, why=why)
             )
@@ -305,7 +312,7 @@ class ModelRegistry:
         """
         with self.database.transaction(OWNER) as connection:
             model = self._model(connection, name)
-            doomed = model.versions if version is None else (self._version(model, version),)
+            doomed = model.versions if version is None else (rows.find_version(model, version),)
             for record in doomed:
                 if record.aliases:
                     raise UsageError(messages.in_use(record))
@@ -334,7 +341,7 @@ class ModelRegistry:
         bounds: promotion.Bounds,
     ) -> promotion.Report:
         model = self.model(name)
-        record = self._version(model, version)
+        record = rows.find_version(model, version)
         production = model.aliases.get("production")
         if alias != "production" and production in (None, version):
             raise UsageError(
@@ -356,7 +363,7 @@ class ModelRegistry:
                 raise UsageError(messages.meanwhile(name))
             rows.point(connection, name, alias, version, share)
             if alias == "production":
-                self._end_others(connection, now, version)
+                rows.end_others(connection, now, version)
             what: What = "promote" if alias == "production" else alias
             rows.log(connection, what, name, version, now.aliases.get(alias), said)
         return report
@@ -382,21 +389,8 @@ class ModelRegistry:
         report = self._check(candidate, beside, signatures, bounds)
         return replace(report, notes=(*report.notes, *notes))
 
-    def _end_others(self, connection: Connection, model: ModelRecord, version: int) -> None:
-        """A version in production is no canary or shadow beside itself."""
-        for alias in ("canary", "shadow"):
-            if model.aliases.get(alias) == version:
-                rows.drop(connection, model.name, alias)
-
     def _model(self, connection: Connection, name: str) -> ModelRecord:
         found = rows.read_models(connection, name)
         if name not in found:
             raise UnknownKeyError("model", name, rows.read_models(connection))
         return found[name]
-
-    def _version(self, model: ModelRecord, version: int) -> VersionRecord:
-        found = model.find(version)
-        if found is None:
-            numbers = [str(v.version) for v in model.versions]
-            raise UnknownKeyError(f"version of {model.name!r}", str(version), numbers)
-        return found

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from clearsight.core.bundle import Manifest
+from clearsight.core.errors import UnknownKeyError
 from clearsight.serve.registry.records import (
     Alias,
     Change,
@@ -37,7 +38,9 @@ def read_models(connection: Connection, name: str | None = None) -> dict[str, Mo
     found: dict[str, list[VersionRecord]] = {}
     query = _of(select(versions), versions.c.model, name).order_by(versions.c.version)
     for row in connection.execute(query).mappings():
-        found.setdefault(row["model"], []).append(_version(row, pointed.get(row["model"], {})))
+        found.setdefault(row["model"], []).append(
+            _version(dict(row), pointed.get(row["model"], {}))
+        )
     records = {}
     for row in connection.execute(select(models).where(*only).order_by(models.c.name)).mappings():
         key = row["name"]
@@ -51,6 +54,19 @@ def read_models(connection: Connection, name: str | None = None) -> dict[str, Mo
             previous=_previous(connection, key, frozenset(v.version for v in existing)),
         )
     return records
+
+
+def find_version(model: ModelRecord, version: int) -> VersionRecord:
+    """Return one version of a model.
+
+    Raises:
+        UnknownKeyError: there is none of this number.
+    """
+    found = model.find(version)
+    if found is None:
+        numbers = [str(v.version) for v in model.versions]
+        raise UnknownKeyError(f"version of {model.name!r}", str(version), numbers)
+    return found
 
 
 def read_history(connection: Connection, name: str | None, limit: int) -> list[Change]:
@@ -113,6 +129,14 @@ def drop(connection: Connection, name: str, *gone: Alias) -> None:
     connection.execute(delete(aliases).where(mine))
 
 
+def end_others(connection: Connection, model: ModelRecord, version: int) -> None:
+    """End a canary or shadow of what is in production now: nothing stands beside itself."""
+    beside: tuple[Alias, ...] = ("canary", "shadow")
+    for alias in beside:
+        if model.aliases.get(alias) == version:
+            drop(connection, model.name, alias)
+
+
 def remove_version(connection: Connection, name: str, version: int) -> None:
     """Remove a version; no alias may point at it."""
     mine = (versions.c.model == name) & (versions.c.version == version)
@@ -164,10 +188,11 @@ def _previous(connection: Connection, name: str, existing: frozenset[int]) -> in
     return production_before(reversed(rows), existing)
 
 
-def _version(row: Mapping[str, Any], pointed: Mapping[Alias, int]) -> VersionRecord:
-    values = dict(row)
+def _version(values: dict[str, Any], pointed: Mapping[Alias, int]) -> VersionRecord:
     signature = json.loads(values.pop("signature"))
-    mine = tuple(alias for alias, version in sorted(pointed.items()) if version == row["version"])
+    mine = tuple(
+        alias for alias, version in sorted(pointed.items()) if version == values["version"]
+    )
     return VersionRecord(
         **values,
         signature=Signature(signature["task"], tuple(signature["classes"])),

@@ -137,12 +137,16 @@ class FolderBlobs:
             StorageError: no room; nothing of it is left.
         """
         place = self.place(stored.digest)
+
+        def verified(staged: Path) -> None:
+            check_bundle(staged, stored.digest)
+
         with self._locked():
             remove_litter(self.root)
             if place.exists() and self._touched(stored.digest):
                 return
             self._make_room(stored)
-            with new_folder(place, lambda staged: check_bundle(staged, stored.digest)) as staged:
+            with new_folder(place, before_rename=verified) as staged:
                 write(staged)
 
     def has(self, digest: str) -> bool:
