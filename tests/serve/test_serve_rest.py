@@ -249,7 +249,7 @@ def test_metrics_count_what_happened(ask):
         'clearsight_requests_total{route="/v1/recognize",status="200"}',
         'clearsight_requests_total{route="/v1/recognize",status="415"}',
         "clearsight_request_seconds_bucket",
-        "clearsight_queue_depth 0.0",
+        'clearsight_queue_depth{priority="normal"} 0.0',
         "clearsight_in_flight 1.0",
         "clearsight_build_info{",
     ):

@@ -30,7 +30,7 @@ MB = 10**6
 GREEDY = "The model asked for more memory than there was for its trial."
 
 
-class RefusedError(Exception):
+class _RefusedError(Exception):
     """A check failed.
 
     Args:
@@ -52,7 +52,7 @@ def main() -> None:
     bound_memory(order["memory_bytes"])
     try:
         found = try_bundle(Path(order["bundle"]), order["engine"])
-    except RefusedError as error:
+    except _RefusedError as error:
         found = {"refused": error.reason, "detail": error.detail}
     except MemoryError:
         found = {"refused": "memory", "detail": GREEDY}
@@ -87,7 +87,7 @@ def try_bundle(folder: Path, engine: str | None) -> dict[str, Any]:
         latency_ms, memory_mb, engine.
 
     Raises:
-        RefusedError: a check failed.
+        _RefusedError: a check failed.
     """
     from clearsight.core.bundle import open_bundle
     from clearsight.engines.golden import verify_golden
@@ -117,8 +117,8 @@ def refusing(reason: str) -> Iterator[None]:
         yield
     except ClearsightError as error:
         if "allocat" in str(error).lower() or isinstance(error.__cause__, MemoryError):
-            raise RefusedError("memory", GREEDY) from error
-        raise RefusedError(reason, str(error)) from error
+            raise _RefusedError("memory", GREEDY) from error
+        raise _RefusedError(reason, str(error)) from error
 
 
 def peak_bytes(forget: bool = False) -> int:
@@ -161,13 +161,13 @@ def _check_scores(predictor: BundlePredictor) -> None:
     with refusing("unusable"):
         scores = predictor.session.run(images, ("logits",))["logits"]
     if scores.shape != (len(images), len(predictor.classes)):
-        raise RefusedError(
+        raise _RefusedError(
             "shape",
             f"The model gives scores of shape {scores.shape} for {len(images)} pictures and "
             f"{len(predictor.classes)} classes.",
         )
     if not np.isfinite(scores).all():
-        raise RefusedError("nan", "The model gives NaN or infinity for plain pictures.")
+        raise _RefusedError("nan", "The model gives NaN or infinity for plain pictures.")
 
 
 def _check_variants(bundle: Bundle, engine: str | None) -> None:
