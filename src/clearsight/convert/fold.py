@@ -120,8 +120,8 @@ def _free_batch(
 ) -> None:
     """Give the input a free batch and fixed sizes; shapes that hold a fixed batch follow it."""
     p = preprocessing
-    sizes = (p.channels, p.height, p.width)
-    sizes = sizes if feeding.layout == "NCHW" else (p.height, p.width, p.channels)
+    last = feeding.layout == "NHWC"
+    sizes = (p.height, p.width, p.channels) if last else (p.channels, p.height, p.width)
     (value,) = [item for item in proto.graph.input if item.name == seen.input]
     dimensions = value.type.tensor_type.shape.dim
     for dimension, size in zip(dimensions, ("n", *sizes), strict=True):

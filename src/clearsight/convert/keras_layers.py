@@ -278,8 +278,8 @@ def normalization(config: Config, own: Own, shapes: Sequence[Shape]) -> Made:
         )
     else:
         mean, variance = own(0, (shape[0],)), own(1, (shape[0],))
-    factor = 1 / np.maximum(np.sqrt(variance), np.float32(1e-7))
-    return [(_affine(factor, -mean * factor, shape), shape)]
+    factor = np.asarray(1 / np.maximum(np.sqrt(variance), 1e-7), np.float32)
+    return [(_affine(factor, np.asarray(-mean * factor, np.float32), shape), shape)]
 
 
 def zero_padding2d(config: Config, own: Own, shapes: Sequence[Shape]) -> Made:

@@ -52,7 +52,8 @@ def convolution(values: Values, x: Floats) -> Floats:
         seen = windows[group * inner : (group + 1) * inner]
         own = kernel[group * outer : (group + 1) * outer]
         parts.append(np.tensordot(own, seen, axes=([1, 2, 3], [0, 3, 4])))
-    return np.concatenate(parts) + values["bias"][:, None, None]
+    found: Floats = np.concatenate(parts) + values["bias"][:, None, None]
+    return found
 
 
 def dense(values: Values, x: Floats) -> Floats:
@@ -64,7 +65,8 @@ def dense(values: Values, x: Floats) -> Floats:
 def max_pool(values: Values, x: Floats) -> Floats:
     """Take the largest value of each window."""
     padded = _padded(x, values["pads"], -np.inf)
-    return _windows(padded, values["size"], values["strides"]).max(axis=(3, 4))
+    found: Floats = _windows(padded, values["size"], values["strides"]).max(axis=(3, 4))
+    return found
 
 
 def mean_pool(values: Values, x: Floats) -> Floats:
@@ -73,7 +75,8 @@ def mean_pool(values: Values, x: Floats) -> Floats:
         _windows(_padded(item, values["pads"]), values["size"], values["strides"]).sum(axis=(3, 4))
         for item in (x, np.ones_like(x))
     )
-    return total / count
+    found: Floats = total / count
+    return found
 
 
 def _over_picture(reduce: Any) -> Callable[[Values, Floats], Floats]:

@@ -258,7 +258,8 @@ def pictures(predictor: BundlePredictor, dataset: Dataset, count: int, seed: int
 
 def _in_turn(dataset: Dataset, seed: int) -> list[int]:
     """Return all indices so that every class comes once before any comes twice."""
-    strata, seen, ranked = dataset.strata(), dict[int, int](), []
+    strata, seen = dataset.strata(), dict[int, int]()
+    ranked: list[tuple[int, int, int]] = []
     for index in generator(seed, "optimize-in-turn").permutation(len(dataset)):
         label = strata[index]
         seen[label] = seen.get(label, 0) + 1

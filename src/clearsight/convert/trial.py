@@ -81,7 +81,7 @@ def probe_images(preprocessing: Preprocessing, n: int, seed: int = 0) -> ImagesN
         rows = np.arange(p.height) * cells // p.height
         columns = np.arange(p.width) * cells // p.width
         canvas += coarse[:, rows][:, :, columns]
-    return np.clip(127.5 + 48 * canvas, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(127.5 + 48 * canvas, 0, 255), dtype=np.uint8)
 
 
 def _run(model: bytes, shape: tuple[int, int, int]) -> dict[str, Any]:

@@ -71,18 +71,19 @@ def logits_of(
     scores = run(feeding.feed(images_nhwc)).astype(np.float64)
     if folded.ending == "logits":
         _check_no_probabilities(scores, feeding)
-        return _two(scores, folded).astype(np.float32)
+        return _two(scores, folded)
     _check_probabilities(scores, task, folded.single)
     log = np.log(np.maximum(scores, LEAST))
     if folded.single or task == "multi-label":
         log = log - np.log(np.maximum(1 - scores, LEAST))
-    return _two(log, folded).astype(np.float32)
+    return _two(log, folded)
 
 
-def _two(scores: Any, folded: Folded) -> Any:
-    if not folded.single:
-        return scores
-    return np.concatenate([np.zeros_like(scores), scores], axis=1)
+def _two(scores: Any, folded: Folded) -> Scores:
+    """Return float32 scores; one number a picture is the second class's, the first's is 0."""
+    if folded.single:
+        scores = np.concatenate([np.zeros_like(scores), scores], axis=1)
+    return np.asarray(scores, dtype=np.float32)
 
 
 def _check_probabilities(scores: Any, task: Task, single: bool) -> None:

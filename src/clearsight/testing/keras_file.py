@@ -68,7 +68,7 @@ def weights_file(weights: Arrays) -> bytes:
 
 def keras_bytes(config: Mapping[str, Any], weights: Arrays) -> bytes:
     """Return a .keras file."""
-    members = {
+    members: dict[str, str | bytes] = {
         "metadata.json": json.dumps({"keras_version": "3.0.0", "date_saved": "2026-01-01"}),
         "config.json": json.dumps(config),
         "model.weights.h5": weights_file(weights),

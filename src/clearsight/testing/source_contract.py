@@ -121,7 +121,8 @@ def _torch_scores(
     own = network.state_dict()
     state = {key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}
     network.load_state_dict(own | state)
-    pixels = (images.astype(np.float32) - np.float32(mean)) / np.float32(std)
+    low, spread = np.array(mean, np.float32), np.array(std, np.float32)
+    pixels = (images.astype(np.float32) - low) / spread
     with torch.inference_mode():
         scores: Floats = network.eval()(torch.from_numpy(pixels.transpose(0, 3, 1, 2))).numpy()
     return scores
