@@ -68,7 +68,7 @@ LOOPBACK = "0100007F"
 
 
 def test_the_first_key_closes_the_door_and_a_revoked_one_ends_within_a_second(
-    colours, tmp_path, capfd
+    colours, tmp_path, capfd, one_house
 ):
     folder = tmp_path / "store"
     with (
@@ -76,6 +76,9 @@ def test_the_first_key_closes_the_door_and_a_revoked_one_ends_within_a_second(
         running_service([colours], store=folder, environment={"CLEARSIGHT_LOG": "info"}) as run,
     ):
         assert recognize(run.url)[0] == 200
+        served = set(json.loads(get(run.url, "/openapi.json")[1])["paths"])
+        assert len(served) > 20
+        assert served <= {route.path for route in one_house.routes}  # all of them were tried
         assert get(run.url, "/v2/repository/index", body=b"{}")[0] == 403  # nobody administers
         tokens = [store.create(f"key {n}", ["recognize", "metrics"]).token for n in range(20)]
         time.sleep(1.0)

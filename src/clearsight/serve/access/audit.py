@@ -158,21 +158,8 @@ class AuditLog:
         subject: str,
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Add an entry; it stands or falls with the transaction, which it makes wait for others.
-
-        Args:
-            connection: of a `Database.transaction`.
-            actor, action, subject: see `Entry`.
-            detail: plain values; never a secret.
-        """
-        connection.execute(update(last).values(seq=last.c.seq + 1))  # others wait from here on
-        seq, previous = connection.execute(select(last.c.seq, last.c.hash)).one()
-        words = json.dumps(dict(detail or {}), sort_keys=True, separators=(",", ":"))
-        at_ms = int(self._wall() * 1000)
-        entry = Entry(int(seq), at_ms, actor, action, subject, words, previous, "")
-        values = {**asdict(entry), "hash": entry.expected_hash()}
-        connection.execute(insert(entries).values(values))
-        connection.execute(update(last).values(hash=values["hash"]))
+        """Add an entry; see `record`."""
+        record(connection, actor, action, subject, detail, self._wall)
 
     def entries(self, newest: int | None = None) -> list[Entry]:
         """Return entries, oldest first; with `newest`, only so many of the end."""
@@ -196,6 +183,31 @@ class AuditLog:
         with self._database.reading() as connection:
             head = Head(*connection.execute(select(last.c.seq, last.c.hash)).one())
             return find_fault(_all(connection), head, known)
+
+
+def record(
+    connection: Connection,
+    actor: str,
+    action: str,
+    subject: str,
+    detail: Mapping[str, Any] | None = None,
+    wall: Callable[[], float] = time.time,
+) -> None:
+    """Add an entry; it stands or falls with the transaction, which makes other writers wait.
+
+    Args:
+        connection: of a `Database.transaction`, after `Database.prepare(AUDIT)`.
+        actor, action, subject: see `Entry`.
+        detail: plain values; never a secret.
+        wall: seconds since 1970.
+    """
+    connection.execute(update(last).values(seq=last.c.seq + 1))  # others wait from here on
+    seq, previous = connection.execute(select(last.c.seq, last.c.hash)).one()
+    words = json.dumps(dict(detail or {}), sort_keys=True, separators=(",", ":"))
+    entry = Entry(int(seq), int(wall() * 1000), actor, action, subject, words, previous, "")
+    values = {**asdict(entry), "hash": entry.expected_hash()}
+    connection.execute(insert(entries).values(values))
+    connection.execute(update(last).values(hash=values["hash"]))
 
 
 def find_fault(rows: Iterator[Entry], head: Head, known: Head | None = None) -> Fault | None:
