@@ -12,8 +12,6 @@ from store_support import ABOUT
 from clearsight.core.bundle import MODEL, Bundle, write_bundle
 from clearsight.testing.tiny_bundle import COLOURS, colour_model
 
-GIB = 2**30
-
 
 def model_bundle(path: Path, model: bytes, goldens: dict[str, bytes], **about: Any) -> Bundle:
     """Write a Bundle around an ONNX model."""
@@ -59,9 +57,9 @@ def no_model(path: Path) -> Bundle:
     return model_bundle(path, b"no model at all", goldens())
 
 
-def greedy(path: Path, gib: int) -> Bundle:
-    """Write a small Bundle whose model asks for gigabytes when it runs."""
-    return model_bundle(path, _with_detour(_big(gib)), goldens())
+def greedy(path: Path, mib: int) -> Bundle:
+    """Write a small Bundle whose model asks for much memory, twice, when it runs."""
+    return model_bundle(path, _with_detour(_big(mib)), goldens())
 
 
 def slow(path: Path, rounds: int = 20, side: int = 256) -> Bundle:
@@ -112,7 +110,7 @@ def _numbers(name: str, values: object, kind: type = np.int64) -> Any:
     return numpy_helper.from_array(np.array(values, kind), name)
 
 
-def _big(gib: int) -> tuple[list[Any], list[Any]]:
+def _big(mib: int) -> tuple[list[Any], list[Any]]:
     from onnx import helper
 
     nodes = [  # the mean of the means, so that no optimiser can work it out beforehand
@@ -122,7 +120,7 @@ def _big(gib: int) -> tuple[list[Any], list[Any]]:
         helper.make_node("ReduceMean", ["grown"], ["back"], keepdims=0),
         helper.make_node("Mul", ["back", "zero"], ["nothing"]),
     ]
-    wide = _numbers("wide", [gib * GIB // 4 // 1024, 1024])
+    wide = _numbers("wide", [mib * 256, 1024])
     return nodes, [wide, _numbers("zero", 0, np.float32)]
 
 

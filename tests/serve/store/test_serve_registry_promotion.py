@@ -134,17 +134,18 @@ def test_other_classes_and_tasks_are_promoted_when_asked_for(tmp_path: Path, bas
 
 
 def test_more_memory_than_allowed(tmp_path: Path, base: Bundle) -> None:
-    hungry = greedy(tmp_path / "hungry", gib=1)
-    report = examine(hungry, incumbent=base)
+    hungry = greedy(tmp_path / "hungry", mib=80)
+    patient = Bounds(engine="onnxruntime", latency_ms=1e5)
+    report = examine(hungry, patient, base)
     assert reasons(report) == ["memory"]
     assert "Allowed are 64 MB; allow more with" in report.reasons()
-    allowed = Bounds(engine="onnxruntime", memory_mb=3000)
+    allowed = Bounds(engine="onnxruntime", latency_ms=1e5, memory_mb=500)
     assert examine(hungry, allowed).refusals == ()  # control
 
 
 def test_a_model_that_would_eat_the_machine_takes_only_its_own_process(tmp_path: Path) -> None:
     before = _resident_mb()
-    report = examine(greedy(tmp_path / "huge", gib=2000), Bounds(engine="onnxruntime"))
+    report = examine(greedy(tmp_path / "huge", mib=2_000_000), Bounds(engine="onnxruntime"))
     assert reasons(report) == ["memory"]
     assert _resident_mb() - before < 200
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from clearsight.serve.store.blobs import FolderBlobs
 from clearsight.serve.store.database import Database
 
 VERSIONS = 3
-PROMOTIONS = 6
+PROMOTIONS = 3
 CLIENTS = 6
 RED = simplejpeg.encode_jpeg(np.full((8, 8, 3), (200, 60, 60), np.uint8), colorspace="RGB")
 
@@ -80,11 +81,12 @@ def test_promotions_under_load(registry: ModelRegistry) -> None:
             for number in range(PROMOTIONS):
                 wanted = number % VERSIONS + 1
                 registry.promote("colours", wanted, who="ann")
-                service.models.refresh()
-                now = service.models.resolve("colours", None, ANONYMOUS)
-                assert now.version == str(wanted)
+                until = time.monotonic() + 60
+                while service.models.resolve("colours", None, ANONYMOUS).version != str(wanted):
+                    assert time.monotonic() < until, service.models.problems
+                    clients.stop.wait(0.01)
                 seen = len(clients.answers)
-                while len(clients.answers) < seen + CLIENTS * 4 and not clients.failures:
+                while len(clients.answers) < seen + CLIENTS * 2 and not clients.failures:
                     clients.stop.wait(0.005)
     finally:
         service.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import delete, update
 
+from clearsight.core.bundle import Bundle
 from clearsight.core.errors import StorageError
 from clearsight.serve.access import audit
 from clearsight.serve.access.keyed import KeyedAccess
@@ -16,6 +17,7 @@ from clearsight.serve.access.quotas import Periods
 from clearsight.serve.access.terms import Allowance
 from clearsight.serve.access.usage import UsageStore
 from clearsight.serve.errors import UnauthorizedError
+from clearsight.serve.registry.model_registry import ModelRegistry
 from clearsight.serve.store.database import Database
 
 New = Callable[[str], Database]
@@ -108,3 +110,24 @@ def test_an_expired_key_is_marked(url: str, new_database: New) -> None:
     assert store.keys() == []
     assert store.end_expired() == 0
     assert Periods.at(wall[0]).day == "2026-09-21"
+
+
+def test_changes_of_the_registry_are_in_the_same_log(
+    registry: ModelRegistry, bundle: Callable[[str], Bundle]
+) -> None:
+    keys = KeyStore(registry.database)
+    keys.create("shop", actor="user:ada")
+    for tag in ("a", "b"):
+        number = registry.add("shoes", bundle(tag).path, who="bob").record.version
+        registry.promote("shoes", number, who="bob", why=f"number {number}")
+    registry.rollback("shoes", who="key 4Jd0x7QmZk2B", why="worse")
+    acts = [(entry.actor, entry.action, entry.subject) for entry in keys.audit.entries()]
+    assert acts[0][:2] == ("user:ada", "key.create")
+    assert acts[1:] == [
+        ("bob", "model.add", "shoes"),
+        ("bob", "model.promote", "shoes"),
+        ("bob", "model.add", "shoes"),
+        ("bob", "model.promote", "shoes"),
+        ("key 4Jd0x7QmZk2B", "model.rollback", "shoes"),
+    ]
+    assert keys.audit.verify() is None

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from clearsight.core.bundle import open_bundle
 from clearsight.core.errors import BundleError, GateError, UnknownKeyError, UsageError, nearest
+from clearsight.serve.access.audit import AUDIT
 from clearsight.serve.catalogue import MODEL_NAME, Entry, Version
 from clearsight.serve.registry import messages, promotion, rows
 from clearsight.serve.registry.records import (
@@ -54,6 +55,7 @@ class ModelRegistry:
     ) -> None:
         self.database, self.blobs, self._check = database, blobs, check
         database.prepare(SCHEMA)
+        database.prepare(AUDIT)
         self._lock = threading.Lock()
         self._seen: tuple[int, dict[str, Entry]] | None = None
 

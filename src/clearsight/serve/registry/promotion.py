@@ -156,7 +156,8 @@ def check(
     measured = beside.candidate if beside else None
     seen = _tried(candidate, bounds, _memory_bound(bounds, measured))
     slow = _bound_refusals(seen.candidate, measured, bounds)
-    if slow and incumbent is not None and measured is not None:  # a busy moment, or really slow?
+    late = any(refusal.reason == "latency" for refusal in slow)
+    if late and incumbent is not None and measured is not None:  # a busy moment, or really slow?
         measured = _best(measured, _tried(incumbent, bounds, _free_mb()).candidate)
         again = _tried(candidate, bounds, _memory_bound(bounds, measured))
         seen = replace(seen, candidate=_best(seen.candidate, again.candidate))

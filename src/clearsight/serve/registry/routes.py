@@ -40,10 +40,12 @@ class RegistryRoutes:
 
     Args:
         registry: what is administered.
+        follow: makes the service that is asked follow a change before it is answered; others
+            follow by themselves.
     """
 
-    def __init__(self, registry: ModelRegistry) -> None:
-        self._registry = registry
+    def __init__(self, registry: ModelRegistry, follow: Callable[[], object]) -> None:
+        self._registry, self._follow = registry, follow
 
     def routes(self) -> list[Route]:
         """Return its routes; all need the scope "admin"."""
@@ -132,6 +134,7 @@ class RegistryRoutes:
             raise UnknownVersionError(model.name, error.key, asked) from error
         except UsageError as error:
             raise ImpossibleRequestError(str(error)) from error
+        await asyncio.to_thread(self._follow)
         after = await asyncio.to_thread(self._registry.model, model.name)
         return json_response(_about(after))
 

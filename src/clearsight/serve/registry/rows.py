@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from clearsight.core.bundle import Manifest
 from clearsight.core.errors import UnknownKeyError
+from clearsight.serve.access import audit
 from clearsight.serve.registry.records import (
     Alias,
     Change,
@@ -161,7 +162,7 @@ def log(
     before: int | None,
     said: Mapping[str, str],
 ) -> None:
-    """Add a line to the history.
+    """Add a line to the history, and an entry to the audit log of the store.
 
     Args:
         said: who and why.
@@ -178,6 +179,8 @@ def log(
         "why": said["why"],
     }
     connection.execute(insert(history).values(values))
+    detail = {"version": version, "before": before, "why": said["why"]}
+    audit.record(connection, said["who"], f"model.{what}", name, detail)
 
 
 def _previous(connection: Connection, name: str, existing: frozenset[int]) -> int | None:
