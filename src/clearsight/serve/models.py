@@ -148,7 +148,7 @@ class Models:
         self._catalogue, self._new, self._keeper = catalogue, new_model, keeper
         self._revision = catalogue.revision()
         self._served: dict[str, _Served] = {}
-        self._stop = threading.Event()
+        self._stop, self._refreshing = threading.Event(), threading.Lock()
         self._watcher: threading.Thread | None = None
         self.problems: dict[str, str] = {}
         for name, entry in catalogue.entries().items():
@@ -239,6 +239,10 @@ class Models:
         Returns:
             Whether anything had changed.
         """
+        with self._refreshing:
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         revision = self._catalogue.revision()
         if revision == self._revision:
             return False

@@ -104,7 +104,7 @@ def serve(
         ends.callback(service.close)
         operations = Operations(service, state.folder if state else None, tracer)
         ends.callback(operations.close)
-        app = build_app(service, operations=operations, more=_registry_routes(state))
+        app = build_app(service, operations=operations, more=_registry_routes(state, service))
         _run(service, app, door, tls, listener, progress, on_ready)
 
 
@@ -138,12 +138,12 @@ def _run(
     progress.say("stopped", url=url)
 
 
-def _registry_routes(state: State | None) -> list[Route]:
+def _registry_routes(state: State | None, service: Service) -> list[Route]:
     if state is None:
         return []
     from clearsight.serve.registry.routes import RegistryRoutes
 
-    return RegistryRoutes(state.registry).routes()
+    return RegistryRoutes(state.registry, service.models.refresh).routes()
 
 
 def open_service(

@@ -27,7 +27,8 @@ def http_protocols() -> list[str]:
 
 def grpc_protocols() -> list[str]:
     """Return the keys of the protocols that share the gRPC port."""
-    return [key for key in PROTOCOLS.keys() if key.endswith(GRPC)]
+    keys = PROTOCOLS.keys()
+    return [key for key in keys if key.endswith(GRPC)]
 
 
 @dataclass(frozen=True, slots=True)
