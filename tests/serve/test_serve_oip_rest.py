@@ -174,11 +174,16 @@ def test_outputs_that_are_asked_for_in_their_order_and_form(ask):
     assert "data" not in answer.json["outputs"][1]
 
 
-@pytest.mark.parametrize(
-    "outputs", [[{"name": "rank"}], [{"name": "lable"}], [{"name": "label"}] * 2]
-)
-def test_outputs_that_are_not_there(ask, outputs):
-    assert ask("POST", INFER, {"inputs": [image(RED)], "outputs": outputs}).status == 422
+@pytest.mark.parametrize("name", ["rank", "lable", ""])
+def test_outputs_that_are_not_there(ask, name):
+    assert ask("POST", INFER, {"inputs": [image(RED)], "outputs": [{"name": name}]}).status == 422
+
+
+def test_an_output_may_be_asked_for_twice_in_two_forms(ask):
+    outputs = [{"name": "score"}, {"name": "score", "parameters": {"binary_data": True}}]
+    told = ask("POST", INFER, {"inputs": [image(RED)], "outputs": outputs}).json["outputs"]
+    assert [one["name"] for one in told] == ["score", "score"]
+    assert ["data" in one for one in told] == [True, False]
 
 
 def test_a_raw_body_is_one_picture_and_answered_in_binary(ask):

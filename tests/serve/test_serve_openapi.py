@@ -23,7 +23,7 @@ def service():
 @pytest.fixture
 def routes(service, tmp_path):
     operations = Operations(service, tmp_path)
-    registry = RegistryRoutes(None).routes()
+    registry = RegistryRoutes(None, None).routes()
     yield every_route(service, operations=operations, more=registry)
     operations.close()
 

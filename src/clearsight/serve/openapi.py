@@ -186,7 +186,7 @@ def _bodies(limits: ServiceLimits) -> Json:
     return {
         **{f"image/{name}": raw for name in FORMATS},
         "application/octet-stream": raw,
-        "multipart/form-data": {"schema": open_object(["image"], image=files)},
+        "multipart/form-data": {"schema": closed(["image"], image=files)},
         JSON_TYPE: {"schema": ref("Upload")},
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from clearsight.core.nouns import Task
 from clearsight.serve.limits import ServiceLimits
 from clearsight.serve.oip.answer import outputs_of
+from clearsight.serve.oip.json_body import MOST_TENSORS
 from clearsight.serve.oip.request import DEFAULT_TOP, ID_LENGTH, MOST_PRIORITY, MOST_TIMEOUT_US
 from clearsight.serve.openapi_parts import (
     BASE64_PICTURE,
@@ -90,7 +91,11 @@ def _post(summary: str, request: str, schema: str, *codes: int) -> Json:
 
 
 def _infer() -> Json:
-    responses = {"200": answer("Output tensors", ref("OipAnswer"))}
+    found = answer("Output tensors", ref("OipAnswer"))
+    found["content"]["application/octet-stream"] = {
+        "schema": {"type": "string", "format": "binary"}
+    }
+    responses = {"200": found}
     return {
         "summary": "Recognize one picture or several",
         "description": INFER,
@@ -194,7 +199,7 @@ def _infer_schemas(limits: ServiceLimits, outputs: list[str]) -> Json:
             id=identity,
             parameters=_or_null(parameters),
             inputs=array({"oneOf": images}, minItems=1, maxItems=1),
-            outputs={"type": ["array", "null"], "items": output, "uniqueItems": True},
+            outputs={"type": ["array", "null"], "items": output, "maxItems": MOST_TENSORS},
         ),
         "OipAnswer": closed(
             ["model_name", "model_version", "id", "outputs"],

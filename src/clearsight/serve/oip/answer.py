@@ -31,7 +31,7 @@ def check_outputs(names: Sequence[str], task: Task) -> None:
     """Pass when a model has these outputs.
 
     Raises:
-        ImpossibleRequestError: an unknown name, or one that is asked for twice.
+        ImpossibleRequestError: an unknown name.
     """
     known = outputs_of(task)
     for name in names:
@@ -39,8 +39,6 @@ def check_outputs(names: Sequence[str], task: Task) -> None:
             raise ImpossibleRequestError(
                 f"There is no output {name[:80]!r}.{nearest(name[:80], known)}"
             )
-    if len(set(names)) < len(names):
-        raise ImpossibleRequestError("An output is asked for twice. Ask for it once.")
 
 
 def tensors_of(

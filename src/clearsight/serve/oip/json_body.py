@@ -104,16 +104,16 @@ def write_infer(inferred: Inferred, body: InferBody, answer_id: str) -> tuple[by
         body: the request's, which says what is wanted in binary form.
         answer_id: the id that the answer carries.
     """
-    wanted = dict(body.outputs)
+    forms = [binary for _, binary in body.outputs] or [body.binary] * len(inferred.tensors)
     told: list[Json] = []
     blobs: list[bytes] = []
-    for tensor in inferred.tensors:
+    for tensor, binary in zip(inferred.tensors, forms, strict=True):
         one: Json = {
             "name": tensor.name,
             "datatype": tensor.datatype,
             "shape": list(tensor.shape),
         }
-        if wanted.get(tensor.name, body.binary):
+        if binary:
             blobs.append(tensor.packed())
             one["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:

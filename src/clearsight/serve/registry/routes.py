@@ -163,6 +163,8 @@ async def _told(request: Request, *needed: str) -> dict[str, Any]:
             raise MalformedRequestError(
                 f"Unknown field {name[:80]!r}.{nearest(name[:80], allowed)}"
             )
+        if isinstance(value, float) and value.is_integer() and name == "version":
+            value = told[name] = int(value)  # JSON does not tell 2.0 from 2
         if isinstance(value, bool) or not isinstance(value, KINDS[name]):
             raise MalformedRequestError(f"The field {name!r} has the wrong type.")
     if missing := [name for name in needed if name not in told]:
