@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import unquote
@@ -31,7 +30,7 @@ from clearsight.serve.errors import (
     StartError,
 )
 from clearsight.serve.grpc_messages import GrpcRequest, Method
-from clearsight.serve.http_messages import REQUEST_ID, Buffers
+from clearsight.serve.http_messages import REQUEST_ID, Buffers, new_id
 from clearsight.serve.operations.requests import Answered
 from clearsight.serve.protocols import PROTOCOLS, GrpcProtocol, grpc_protocols
 from clearsight.serve.service import Service
@@ -209,7 +208,7 @@ class _Call:
         self.method, self.context = method, context
         self.metadata = {k: v for k, v in metadata.items() if isinstance(v, str)}
         asked = self.metadata.get("x-request-id", "")
-        self.id = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        self.id = asked if REQUEST_ID.fullmatch(asked) else new_id()
         self.caller = NOBODY
         self.held = 0
 

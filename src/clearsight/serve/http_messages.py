@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,19 @@ PROBLEM_BASE = "urn:clearsight:problem:"
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 UNAUTHORIZED = 401
 SWALLOW_S = 1.0  # how long a refused body is read and dropped, so that the refusal can be read
+
+
+_process = secrets.token_hex(10)
+_count = itertools.count()
+
+
+def new_id() -> str:
+    """Return an id that no other request has; not a secret.
+
+    It asks the system for randomness once a process: that call lets go of Python's lock, and the
+    event loop would wait for it again behind every worker.
+    """
+    return f"{_process}{next(_count):012x}"
 
 
 class Buffers:
@@ -98,7 +112,7 @@ class Request:
         self._receive = receive
         self._buffers, self._held = buffers, 0
         asked = self.headers.get(b"x-request-id", b"").decode("latin-1")
-        self.id = asked if REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex
+        self.id = asked if REQUEST_ID.fullmatch(asked) else new_id()
 
     def header(self, name: bytes) -> str:
         """Return a header's value, empty where it is absent."""
