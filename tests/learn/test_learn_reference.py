@@ -54,10 +54,10 @@ def test_features_are_of_pictures_from_everywhere():
     assert sum(found.eigenvalues) == pytest.approx(6, rel=1e-4), "a correlation's trace"
 
 
-def test_features_take_a_hundredth_of_the_time():
+def test_features_take_a_fiftieth_of_the_time():
     runner = Runner(pause_s=0.05)
-    found = measure(runner, time_s=20.0)  # allows 0.2 s: a few batches of 16
-    assert 16 <= runner.pictures <= 80
+    found = measure(runner, time_s=20.0)  # allows 0.4 s: some batches of 16
+    assert 16 <= runner.pictures <= 144
     assert (found.features is not None) == (runner.pictures >= LEAST_FEATURES)
     hurried = Runner()
     assert measure(hurried, time_s=10.0).features is None

@@ -16,7 +16,7 @@ from clearsight.learn.family import OpenModel
 PICTURES = 256
 """Embeddings are taken of so many validation pictures at most."""
 PICTURES_AT_ONCE = 16
-SHARE_OF_TIME = 0.01
+SHARE_OF_TIME = 0.02
 LEAST_TIME_S = 20.0
 """A training that may not take longer than this leaves features out."""
 
@@ -33,7 +33,7 @@ def measure_reference(
     """Return the reference of a new Bundle.
 
     Classes and scores are those that are known already and cost nothing. Embeddings come from the
-    exported model, as they will in service, for as many pictures as a hundredth of the training's
+    exported model, as they will in service, for as many pictures as a fiftieth of the training's
     time allows.
 
     Args:
@@ -60,8 +60,8 @@ def _embeddings(
     open_model: OpenModel,
     seconds: float,
 ) -> NDArray[np.float32]:
-    began = time.monotonic()
     runner = open_model(model)
+    began = time.monotonic()
     found: list[NDArray[np.float32]] = []
     took = 0.0
     for start in range(0, len(rows), PICTURES_AT_ONCE):
