@@ -112,7 +112,7 @@ def built(folder):
     service = open_service([], state=state)
     operations = Operations(service, state.folder)
     try:
-        routes = every_route(service, None, operations, _registry_routes(state))
+        routes = every_route(service, None, operations, _registry_routes(state, service))
         yield House(service, routes, tokens)
     finally:
         operations.close()
