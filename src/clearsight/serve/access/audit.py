@@ -88,7 +88,7 @@ class Entry:
     Args:
         seq: 1, 2, 3 ...
         at_ms: milliseconds since 1970 on the wall clock.
-        actor: who: "user:NAME" of the machine, or "key:ID".
+        actor: who: "user:NAME" of the machine, or "key ID".
         action: what, for example "key.revoke".
         subject: to what, for example a key's id.
         detail: JSON with sorted names; never a secret.
