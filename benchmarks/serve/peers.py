@@ -26,6 +26,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -266,8 +267,6 @@ def start_clearsight(name: str, bundle: Path, *options: str) -> Server:
 
 def measured(everyone: list, rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = {one.name: {} for one in everyone}
-    for one in everyone:
-        process_of(one).pause()
     for number in range(rounds + 1):
         at = number % len(everyone)
         for one in everyone[at:] + everyone[:at]:
@@ -306,13 +305,18 @@ def main() -> None:
     names = [name for name in options.only.split(",") if name]
     everyone: list = []
     try:
-        everyone.append(Ceiling(bundle, options.engine, work))
         plain = without_variants(bundle, work)
-        everyone.append(start_clearsight("clearsight", plain, "--engine", options.engine))
-        if plain != bundle:
-            everyone.append(start_clearsight("clearsight chosen", bundle))
-        for name in names:
-            everyone.append(start_peer(name, bundle, options.engine, work))
+        engine = options.engine
+        starts = [
+            partial(Ceiling, bundle, engine, work),
+            partial(start_clearsight, "clearsight", plain, "--engine", engine),
+            *([partial(start_clearsight, "clearsight chosen", bundle)] if plain != bundle else []),
+            *(partial(start_peer, name, bundle, engine, work) for name in names),
+        ]
+        for start in starts:  # one after another, and who is ready waits for its turn
+            everyone.append(start())
+            process_of(everyone[-1]).pause()
+            harness.say(f"{everyone[-1].name} is ready")
         found = measured(everyone, options.rounds, options.seconds)
     finally:
         for one in everyone:

@@ -1,4 +1,8 @@
-"""Labels of real photos are the same, sent whole or made smaller by the client."""
+"""Labels of real photos are the same, sent whole or made smaller by the client.
+
+Many windows of a photo are sky or grass: where the model itself is not sure, classes that are near
+to each other may change places, so agreement is asked for where it is.
+"""
 
 import io
 
@@ -10,7 +14,9 @@ from clearsight.client.pictures import WORTH_IT, encode
 from clearsight.core.nouns import Preprocessing
 from clearsight.data.preprocess import prepare_encoded
 
-SIDE = 128
+SIDE = 224
+ENLARGED = 3  # so that the photos of the test packages are as large as a camera's
+SURE = 0.5
 SIZE = Preprocessing(height=SIDE, width=SIDE)
 
 
@@ -22,15 +28,17 @@ def photos():
     whole = [np.asarray(image) for image in load_sample_images().images]
     whole += [data.astronaut(), data.coffee(), data.rocket()]
     generator = np.random.default_rng(5)
-    least = int(2 * SIDE / WORTH_IT) + 1
+    least = int(2 * SIDE / WORTH_IT / ENLARGED) + 1
     for image in whole:
-        for _ in range(12):
+        for _ in range(8):
             height = int(generator.integers(least, image.shape[0] + 1))
             width = int(generator.integers(least, image.shape[1] + 1))
             top = int(generator.integers(0, image.shape[0] - height + 1))
             left = int(generator.integers(0, image.shape[1] - width + 1))
             window = Image.fromarray(image[top : top + height, left : left + width])
-            window = window.resize((window.width * 3, window.height * 3), Image.Resampling.LANCZOS)
+            window = window.resize(
+                (window.width * ENLARGED, window.height * ENLARGED), Image.Resampling.LANCZOS
+            )
             stream = io.BytesIO()
             window.save(stream, "JPEG", quality=93)
             yield stream.getvalue()
@@ -53,13 +61,16 @@ def test_the_label_stays(spoil, agrees):
     name = "tf_efficientnet_lite0"
     weights = backbones._from_package(name)  # with the ImageNet classifier
     model = backbones._loaded(name, weights).eval()
-    same, moved, smaller = [], [], []
+    same, sure, moved = [], [], []
     for encoded in photos():
         sent = encode(encoded, (8, 8) if spoil else (SIDE, SIDE))
+        assert len(sent) < len(encoded)
         before, after = probabilities(model, encoded), probabilities(model, sent)
-        same.append(before.argmax() == after.argmax())
-        moved.append(abs(before.max() - after[before.argmax()]))
-        smaller.append(len(sent) < len(encoded))
-    assert len(same) >= 60
-    assert all(smaller)
-    assert (np.mean(same) >= 0.95) == agrees, f"{np.mean(same):.3f}, {np.mean(moved):.4f}"
+        same.append(bool(before.argmax() == after.argmax()))
+        sure.append(bool(before.max() >= SURE))
+        moved.append(float(abs(before.max() - after[before.argmax()])))
+    where_sure = [agree for agree, certain in zip(same, sure, strict=True) if certain]
+    assert len(same) >= 40
+    assert len(where_sure) >= 10
+    good = all(where_sure) and np.mean(same) >= 0.85 and np.mean(moved) <= 0.03
+    assert good == agrees, f"{np.mean(same)}, sure {np.mean(where_sure)}, moved {np.mean(moved)}"

@@ -26,7 +26,6 @@ from clearsight.client.load.plan import LoadPlan
 from clearsight.client.load.requests import Ask, http_request, rest_requests
 from clearsight.testing.running_service import running_service
 
-CAPACITY = 100.0  # two workers, 20 ms each
 SLOW = """
 import time
 from clearsight.engines.predictor import BundlePredictor
@@ -52,22 +51,25 @@ PICTURE = encode(Image.new("RGB", (40, 30), (200, 30, 40)), "JPEG")
 
 
 def overload(bundle, before):
-    """Three times the capacity for six seconds; return what was found, then and five s later."""
+    """Three times the capacity for six seconds; return it, what was found, and five s later."""
     ask = Ask(deadline_s=DEADLINE_S)
     with running_service([bundle], before, workers=2) as service:
+        closed = LoadPlan(clients=4, time_s=3, warm_up_s=1)
+        capacity = measure(service.url, [PICTURE], closed).to_json()["answers_per_s"]
 
         def load(rate, time_s, warm_up_s):
             plan = LoadPlan(rate=rate, time_s=time_s, warm_up_s=warm_up_s, deadline_s=DEADLINE_S)
             return measure(service.url, [PICTURE], plan, ask=ask).to_json()
 
-        during = load(3 * CAPACITY, 6.0, 2.0)
-        return during, load(CAPACITY / 2, 3.0, 5.0)
+        during = load(3 * capacity, 6.0, 2.0)
+        return capacity, during, load(capacity / 2, 3.0, 5.0)
 
 
 @pytest.mark.slow
 def test_overload_is_refused_at_once_and_the_rest_answered_in_time(bundle):
-    during, after = overload(bundle, SLOW)
-    assert during["answers_per_s"] >= 0.9 * 0.9 * CAPACITY  # sleeping is never exact
+    capacity, during, after = overload(bundle, SLOW)
+    print(capacity, {name: during[name] for name in during if name != "timeline"})
+    assert during["answers_per_s"] >= 0.8 * capacity  # other tests run beside this one
     assert during["latency_ms"]["p99"] < 1000 * DEADLINE_S
     assert during["refusal_ms"]["p99"] < 50
     assert during["refused"] > during["answered"]
@@ -79,8 +81,8 @@ def test_overload_is_refused_at_once_and_the_rest_answered_in_time(bundle):
 
 @pytest.mark.slow
 def test_without_admission_hardly_anything_is_in_time(bundle):
-    during, _ = overload(bundle, SLOW + ADMIT_ALL)
-    assert during["answers_per_s"] < 0.8 * CAPACITY
+    capacity, during, _ = overload(bundle, SLOW + ADMIT_ALL)
+    assert during["answers_per_s"] < 0.6 * capacity
     assert during["refused"] == 0
 
 
