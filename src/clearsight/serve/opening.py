@@ -15,13 +15,16 @@ from clearsight.serve.loading import Opened, resident_bytes
 from clearsight.serve.models import Model
 
 
-def opener(workers: int, engine: str | None, max_drop: float) -> Callable[[Model], Opened]:
+def opener(
+    workers: int, engine: str | None, max_drop: float, embed: bool = False
+) -> Callable[[Model], Opened]:
     """Return what opens a service's models.
 
     Args:
         workers: threads that will call each model at the same time.
         engine: the only engine to use; the fastest of those installed where None.
         max_drop: points of accuracy that a faster variant may have lost.
+        embed: feature vectors will be asked for too.
     """
 
     def open_model(model: Model) -> Opened:
@@ -39,6 +42,8 @@ def opener(workers: int, engine: str | None, max_drop: float) -> Callable[[Model
         blank = np.zeros((1, shape.height, shape.width, shape.channels), np.uint8)
         for count in {1, choice.batch}:
             predictor.probabilities(np.repeat(blank, count, 0))
+            if embed:
+                predictor.probabilities_and_embeddings(np.repeat(blank, count, 0))
         grown = resident_bytes() - before
         return Opened(predictor, choice.engine, choice.variant, choice.batch, choice.run_s, grown)
 

@@ -188,7 +188,7 @@ class Service:
 
     def _following(self, catalogue: Catalogue, workers: int, engine: str | None) -> Models:
         budget = self.limits.memory_bytes or default_budget()
-        open_model = opener(workers, engine, self.limits.max_drop)
+        open_model = opener(workers, engine, self.limits.max_drop, self.limits.drift_features)
         self._loader = Loader(open_model, self.queue, budget, self.metrics)
 
         def new_model(version: Version) -> Model:
