@@ -17,6 +17,7 @@ from clearsight.testing.running_service import running_service
 
 HERE = Path(__file__).parent
 TRITON, KSERVE = "CLEARSIGHT_TRITON_PYTHON", "CLEARSIGHT_KSERVE_PYTHON"
+OPEN_INFERENCE = "CLEARSIGHT_OPEN_INFERENCE_PYTHON"
 
 
 def interpreter(variable, module):
@@ -68,6 +69,11 @@ def test_tritonclient_runs_every_call_over_both(served):
 
 def test_kserve_runs_every_call_over_both(served):
     run(interpreter(KSERVE, "kserve"), "kserve_calls.py", served, served[0].url)
+
+
+def test_the_protocols_own_client_runs_every_call(served):
+    python = interpreter(OPEN_INFERENCE, "open_inference")
+    run(python, "open_inference_calls.py", served, served[0].url)
 
 
 def test_a_stop_is_seen_by_probes_and_ends_with_0(colours):

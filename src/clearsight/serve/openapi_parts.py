@@ -20,8 +20,6 @@ BASE64_PICTURE: Json = {
     "type": "string",
     "format": PICTURE_FORMAT,
     "contentEncoding": "base64",
-    "minLength": 4,
-    "pattern": "^[A-Za-z0-9+/]*={0,2}$",
     "description": "An encoded picture (JPEG, PNG, WebP, GIF, BMP or TIFF) in base64",
 }
 MODEL: Json = {"type": "string", "pattern": f"^{MODEL_NAME.pattern}$"}
