@@ -44,6 +44,7 @@ def write_settings(folder: Path, grpc_port: int, metrics_port: int) -> None:
         "metrics_port": metrics_port,
         "parallel_workers": pipeline.WORKERS,
         "use_structured_logging": False,
+        "metrics_dir": str(folder),
     }
     model = {"name": "recognizer", "implementation": "mlserver_app.Recognizer"}
     (folder / "settings.json").write_text(json.dumps(settings))
