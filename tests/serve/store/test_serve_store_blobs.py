@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import time
@@ -287,6 +288,37 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, bundle: Make) -> None:
     assert in_child(work) == 0
     assert list(FolderBlobs(root).sizes()) == litter(root) == []
     FolderBlobs(root).put(given)
+
+
+def test_every_flush_that_fails_is_said_and_leaves_nothing(
+    tmp_path: Path, bundle: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, real = bundle("a"), os.fsync
+    said: set[str] = set()
+    for number in range(30):
+        blobs = FolderBlobs(tmp_path / "bundles")
+        left = [number]
+
+        def failing(descriptor: int, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == -1:
+                raise OSError(errno.EIO, "Input/output error")
+            real(descriptor)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", failing)
+            try:
+                blobs.put(given)
+            except StorageError as error:
+                said.add(str(error).rsplit(": ", 1)[1])
+                assert litter(blobs.root) == []
+                for digest in blobs.sizes():  # only the last flush comes after the renaming
+                    blobs.verify(digest)
+                continue
+        break
+    assert number > 5
+    assert said == {"Input/output error."}
+    assert len(blobs.sizes()) == 1
 
 
 def test_processes_that_put_the_same_at_once(tmp_path: Path, bundle: Make) -> None:

@@ -347,6 +347,22 @@ def test_another_host_is_verified_unless_told_otherwise() -> None:
         assert ssl_context(make_url(near)) is False
 
 
+def test_a_server_that_was_gone_and_is_back(
+    new_postgresql: Callable[[], str], new_database: New
+) -> None:
+    url = new_postgresql()
+    database, other = new_database(url), new_database(url)
+    database.prepare(FIRST)
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    add(database, "one")
+    with other.reading() as connection:  # as a restart does: every connection is cut
+        cut = connection.execute(sql(f"SELECT pg_terminate_backend(pid) {others}")).scalars().all()
+    assert cut
+    assert database.revision("things") == 1
+    add(database, "two")
+    assert set(counts(database)) == {"one", "two"}
+
+
 def test_a_server_that_is_not_there_and_no_password_in_what_is_said() -> None:
     pytest.importorskip("pg8000")
     database = Database("postgresql://user:geheim@127.0.0.1:1/name")
