@@ -19,7 +19,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clearsight.core.nouns import ImageHWC, ImagesNHWC, Prediction, Preprocessing, Scores, Task
+from clearsight.core.nouns import (
+    PRESENT,
+    TASKS,
+    ImageHWC,
+    ImagesNHWC,
+    Prediction,
+    Preprocessing,
+    Scores,
+    Task,
+)
 from clearsight.data.preprocess import prepare_encoded
 from clearsight.serve.access.caller import NOBODY, SCOPES, Caller
 from clearsight.serve.errors import (
@@ -88,7 +97,13 @@ class WatchedPredictor:
         order = np.argsort(-probabilities)[:top]
         broken = self.broken_score
         scores = tuple(float(probabilities[i]) if broken is None else broken for i in order)
-        return Prediction(tuple(LABELS[i] for i in order), scores, bool(scores[0] > 0.5))
+        present, rank = None, None
+        if self.task == "multi-label":
+            present = tuple(LABELS[i] for i in order if probabilities[i] >= PRESENT)
+        elif self.task == "ordinal":
+            rank = float(np.arange(len(LABELS)) @ probabilities.astype(np.float64))
+        labels = tuple(LABELS[i] for i in order)
+        return Prediction(labels, scores, bool(scores[0] > 0.5), present, rank)
 
 
 @dataclass
@@ -127,17 +142,15 @@ class ProtocolContract(Contract):
         """Raw, form, base64 or tensor, over HTTP or gRPC: the Prediction is the predictor's own."""
 
         async def run(mounted: Mounted) -> None:
-            for encoded in (picture("PNG"), picture("JPEG", (9, 200, 60)), picture("WEBP")):
+            for task, encoded in zip(TASKS, PICTURES, strict=True):
+                mounted.predictor.task = task
                 for top in (3, 5):
                     expected = mounted.predictor.recognize(encoded, top)
                     for way, exchange in mounted.exchanges(encoded, top).items():
                         answer = await mounted.ask(exchange)
                         told = f"{way}: {answer.code} {answer.body[:200]!r}"
                         assert mounted.channel.succeeded(answer), told
-                        got = mounted.protocol.prediction(answer)
-                        assert got.labels == expected.labels, way
-                        assert got.accepted == expected.accepted, way
-                        assert np.allclose(got.scores, expected.scores, rtol=0, atol=1e-6), way
+                        same(mounted.protocol.prediction(answer), expected, way)
 
         mount(protocol, run)
 
@@ -316,6 +329,17 @@ def picture(
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, encoding)
     return stream.getvalue()
+
+
+PICTURES = (picture("PNG"), picture("JPEG", (9, 200, 60)), picture("WEBP"))
+
+
+def same(got: Prediction, expected: Prediction, way: str) -> None:
+    """Pass when two Predictions are the same, scores as floats of 32 bits."""
+    assert replace(got, scores=(), rank=None) == replace(expected, scores=(), rank=None), way
+    assert np.allclose(got.scores, expected.scores, rtol=0, atol=1e-6), way
+    assert (got.rank is None) == (expected.rank is None), way
+    assert expected.rank is None or np.isclose(got.rank or 0.0, expected.rank), way
 
 
 def mount(

@@ -117,12 +117,8 @@ def _json(target: str, request: Json) -> Exchange:
 
 def _binary(target: str, parameters: Json, tensor: Json, raw: bytes) -> Exchange:
     request = {
-        "parameters": parameters,
+        "parameters": parameters | {"binary_data_output": True},
         "inputs": [tensor | {"parameters": {"binary_data_size": len(raw)}}],
-        "outputs": [
-            {"name": name, "parameters": {"binary_data": name != "accepted"}}
-            for name in ("accepted", "score", "label")
-        ],
     }
     header = json.dumps(request).encode("utf-8")
     return _http(target, "application/octet-stream", header + raw, len(header))
