@@ -95,7 +95,8 @@ class Operations:
         """Answer POST /v1/feedback: keep what a picture really shows."""
         request.options()
         assert self.feedback is not None
-        values = _values(await _json_body(request))
+        body = await _body(request)
+        values = await asyncio.to_thread(_values, body)  # base64 of a large picture takes a while
         caller = request.caller
         answer = self._recent.find(values["request"], caller.id)
         correction = await asyncio.to_thread(
@@ -140,18 +141,18 @@ def manifest_of(model: Model) -> Any:
     return getattr(model.predictor, "manifest", None)
 
 
-async def _json_body(request: Request) -> Any:
+async def _body(request: Request) -> bytes:
     kind = request.header(b"content-type").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise FormatRefusedError("A correction is sent as Content-Type: application/json.")
-    body = await request.body()
+    return await request.body()
+
+
+def _values(body: bytes) -> dict[str, Any]:
     try:
-        return await asyncio.to_thread(json.loads, body)
+        value = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise MalformedRequestError("The body is not valid JSON.") from error
-
-
-def _values(value: Any) -> dict[str, Any]:
     expected = 'Send {"label": "...", "request": "<id of the answer>", "image": "<base64>"}.'
     if not isinstance(value, dict):
         raise MalformedRequestError(f"The JSON body must be an object. {expected}")
