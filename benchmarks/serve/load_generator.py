@@ -29,10 +29,10 @@ HERE = Path(__file__).parent
 CLIENTS, NEAR = 8, 0.05
 
 
-def wrk(url: str, jpeg: Path, seconds: float) -> tuple[float, float]:
+def wrk(url: str, jpeg: Path, seconds: int) -> tuple[float, float]:
     """Return answers a second and wrk's own processor milliseconds an answer."""
     before = children_s()
-    command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds:g}s"]
+    command = ["wrk", "-t1", f"-c{CLIENTS}", f"-d{seconds}s"]
     command += [
         "-s",
         str(harness.PARTS / "post.lua"),
@@ -63,7 +63,7 @@ def ours(url: str, jpeg: Path, seconds: float) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "load-generator.json")
     options = parser.parse_args()
     if shutil.which("wrk") is None:
