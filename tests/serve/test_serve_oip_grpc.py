@@ -13,7 +13,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from clearsight.serve import grpc_calls
+from clearsight.core.errors import MissingExtraError
+from clearsight.serve import grpc_calls, grpc_server
 from clearsight.serve.access.tls import Tls
 from clearsight.serve.errors import StartError
 from clearsight.serve.grpc_calls import GrpcServer
@@ -242,6 +243,45 @@ def test_a_slow_or_silent_client_is_cut_off():
         assert (await client.call("ServerLive")).live
 
     run(scenario, body_s=0.2)
+
+
+def test_a_silent_crowd_does_not_stop_the_others():
+    async def scenario(client):
+        opened = client.channel.stream_unary(PREFIX + "ModelInfer")
+        silent = [asyncio.ensure_future(opened(timeout=10)) for _ in range(200)]
+        await asyncio.sleep(0.1)
+        for _ in range(20):
+            await client.call("ModelInfer", model_name="watched", **image(RED))
+        for call in silent:
+            call.cancel()
+        await asyncio.gather(*silent, return_exceptions=True)
+
+    run(scenario)
+
+
+def test_calls_beyond_the_bound_are_refused(monkeypatch):
+    monkeypatch.setattr(grpc_calls, "MOST_CALLS", 2)
+
+    async def scenario(client):
+        opened = client.channel.stream_unary(PREFIX + "ModelInfer")
+        silent = [asyncio.ensure_future(opened(timeout=10)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        assert await client.code("ModelInfer", model_name="watched", **image(RED)) == "UNAVAILABLE"
+        for call in silent:
+            call.cancel()
+        await asyncio.gather(*silent, return_exceptions=True)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("missing", ["grpc", "grpc_health", "grpc_reflection", "google.protobuf"])
+def test_a_missing_library_says_what_to_install(monkeypatch, missing):
+    found = grpc_server.find_spec
+    monkeypatch.setattr(
+        grpc_server, "find_spec", lambda name: None if name == missing else found(name)
+    )
+    with pytest.raises(MissingExtraError, match=r"pip install 'clearsight\[grpc\]'"):
+        grpc_server.require_grpc()
 
 
 def test_the_clients_deadline_is_kept():

@@ -36,7 +36,7 @@ from clearsight.serve.protocols import PROTOCOLS, GrpcProtocol, grpc_protocols
 from clearsight.serve.service import Service
 from clearsight.serve.status import detail_of, retry_after_s, status_of
 
-MOST_CALLS = 1000
+MOST_CALLS = 10_000
 MOST_WATCHERS = 100
 MOST_STREAMS = 256  # calls at the same time over one connection
 METADATA_BYTES = 16 * 1024
