@@ -41,7 +41,7 @@ def test_all_of_a_request_or_nothing(quotas):
 
 def test_a_refusal_says_what_is_left_and_when_to_come_back(quotas, hands):
     quotas.charge("a", TEN, 8)
-    with pytest.raises(QuotaError, match="10 pictures a day; 2 are left") as refused:
+    with pytest.raises(QuotaError, match="a day is 10; 2 are left") as refused:
         quotas.charge("a", TEN, 3)
     assert refused.value.retry_after_s == pytest.approx(
         Periods.at(hands.wall).day_ends - hands.wall

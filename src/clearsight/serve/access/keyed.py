@@ -159,10 +159,8 @@ class KeyedAccess:
             bucket = self._bucket(caller.id, allowance, now)
             wait = bucket.wait_s(pictures, now) if bucket else 0.0
             if wait:
-                raise QuotaError(
-                    f"The key may send {_rate_words(allowance.rate or 0.0)}. Send more slowly.",
-                    wait,
-                )
+                shown = _rate_words(allowance.rate or 0.0)
+                raise QuotaError(f"The key's rate of pictures is {shown}. Send more slowly.", wait)
             self._quotas.charge(caller.id, allowance, pictures)
             if bucket:
                 bucket.take(pictures, now)
@@ -281,4 +279,4 @@ def open_access(store_folder: Path, database: Database | None = None) -> KeyedAc
 
 
 def _rate_words(rate: float) -> str:
-    return f"{rate:g} pictures a second" if rate >= 1 else f"{rate * 60:g} pictures a minute"
+    return f"{rate:g}/s" if rate >= 1 else f"{rate * 60:g}/min"

@@ -155,6 +155,6 @@ class Quotas:
 def _refusal(word: str, most: int, used: int, pictures: int) -> str:
     left = max(0, most - used)
     return (
-        f"The key's quota is {most:,} pictures a {word}; {left:,} are left and the request holds "
-        f"{pictures:,}. It begins anew with the next {word} of UTC."
+        f"The key's quota of pictures a {word} is {most:,}; {left:,} are left and the request "
+        f"holds {pictures:,}. It begins anew with the next {word} of UTC."
     )
