@@ -141,7 +141,7 @@ def plan_training(data: Path, settings: TrainSettings) -> dict[str, Any]:
 def _seams() -> Seams:
     from functools import partial
 
-    from clearsight.engines.open import capabilities, open_predictor, open_session
+    from clearsight.engines.open import FEW_IMAGES, capabilities, open_predictor, open_session
     from clearsight.evaluate.card import model_card
     from clearsight.evaluate.figures import judge
     from clearsight.learn.contest import Seams
@@ -149,6 +149,7 @@ def _seams() -> Seams:
     usable = [state.engine for state in capabilities() if state.usable]
     return Seams(
         open_model=open_session,
+        open_for_few=partial(open_session, expected_images=FEW_IMAGES),
         predictors={name: partial(open_predictor, engine=name) for name in usable},
         judge=judge,
         card=model_card,

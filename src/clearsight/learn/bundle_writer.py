@@ -85,8 +85,8 @@ def write_learnt(
         learnt: what it is made from.
         predictors: by engine, opens the staged Bundle.
         card: writes the card from the manifest's facts.
-        open_model: opens the exported model to measure the embeddings of the reference; None
-            leaves them out.
+        open_model: opens the exported model for a few pictures, to measure the embeddings of the
+            reference; None leaves them out.
 
     Raises:
         GateError: an engine disagrees with the trained model; no Bundle is written.

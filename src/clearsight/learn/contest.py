@@ -46,12 +46,14 @@ class Seams:
 
     Args:
         open_model: opens ONNX bytes for inference.
+        open_for_few: the same, quickest to open, for a few hundred pictures.
         predictors: by engine name, opens a Bundle; the parity gate asks every one of them.
         judge: calibrated probabilities, labels, class names, task -> JSON-ready figures.
         card: manifest facts -> the text of card.md.
     """
 
     open_model: OpenModel
+    open_for_few: OpenModel
     predictors: Mapping[str, Callable[[Bundle], Predictor]]
     judge: Judge
     card: Callable[[dict[str, Any]], str]

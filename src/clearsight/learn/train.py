@@ -123,7 +123,7 @@ def conclude(
     """
     learnt = _learnt(best, contest.parts["val"], dataset, record, told)
     seams = contest.seams
-    bundle = write_learnt(folder.bundle, learnt, seams.predictors, seams.card, seams.open_model)
+    bundle = write_learnt(folder.bundle, learnt, seams.predictors, seams.card, seams.open_for_few)
     seconds = time.monotonic() - started
     outcome = {
         "family": learnt.family,
