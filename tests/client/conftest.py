@@ -16,7 +16,13 @@ def colours(tmp_path_factory):
     return write_colour_bundle(tmp_path_factory.mktemp("bundles") / "colours").path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(colours):
-    with running_service([colours]) as service:
+    with running_service([colours], grpc=True) as service:
         yield service
+
+
+@pytest.fixture
+def speaking(running):
+    pytest.importorskip("grpc")
+    return running

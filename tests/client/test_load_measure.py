@@ -429,3 +429,28 @@ def test_the_command_refuses_what_makes_no_sense(tmp_path):
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 2, errors
         assert hint in errors
+
+
+@pytest.mark.parametrize("protocol", ["rest", "oip-rest", "oip-grpc"])
+def test_every_protocol_of_the_service(speaking, protocol):
+    """The same picture over each: all answered, and the version is seen."""
+    url = f"http://{speaking.grpc}" if protocol == "oip-grpc" else speaking.url
+    ask = Ask("colours", 2, 5.0, "batch")
+    found = measure(url, [jpeg(colour("red"))], plan(clients=2), protocol, ask).to_json()
+    assert found["answered"] == found["sent"] > 3, found["errors"] or found["statuses"]
+    assert list(found["versions"].values()) == [found["answered"]]
+
+
+@pytest.mark.parametrize("protocol", ["rest", "oip-rest", "oip-grpc"])
+def test_refused_pictures_are_no_answers(speaking, protocol):
+    url = f"http://{speaking.grpc}" if protocol == "oip-grpc" else speaking.url
+    found = measure(url, [b"no picture"], plan(clients=1), protocol, Ask("colours")).to_json()
+    assert found["answered"] == 0
+    assert sum(found["statuses"].values()) == found["sent"] > 3
+    assert found["lost"] == found["refused"] == 0
+
+
+def test_nobody_there_over_grpc():
+    found = measure("http://127.0.0.1:9", [PICTURE], plan(), "oip-grpc", Ask("m")).to_json()
+    assert found["answered"] == 0
+    assert found["lost"] > 0
