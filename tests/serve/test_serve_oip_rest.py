@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from clearsight.serve.access.caller import SCOPES, Caller
 from clearsight.serve.app import build_app
 from clearsight.serve.calls import Call
 from clearsight.serve.http_messages import Route
@@ -326,6 +327,45 @@ def test_the_repository_with_a_key(ask, locked):
         assert ask("POST", nobody, key="admin").status == 404
         assert ask("POST", nobody, key="recognize").status == 403
         assert ask("POST", nobody).status == 401
+
+
+def test_a_tenants_models_are_nobody_elses():
+    models = [
+        Model("everybodys", "1", WatchedPredictor()),
+        Model("theirs", "1", WatchedPredictor(), tenant="acme"),
+    ]
+    service = Service(models, ServiceLimits(workers=1))
+    service.access = Tenants()
+    channel = HttpChannel(OipRest, service)
+
+    def status(tenant, method, target, body=b""):
+        exchange = with_key(Exchange(method, target, "", body), tenant)
+        return Asked(asyncio.run(channel.ask(exchange))).status
+
+    def index(tenant):
+        exchange = with_key(Exchange("POST", "/v2/repository/index", "", b""), tenant)
+        return [row["name"] for row in Asked(asyncio.run(channel.ask(exchange))).json]
+
+    request = json.dumps({"inputs": [image(RED)]}).encode()
+    try:
+        assert index("acme") == ["everybodys", "theirs"]
+        assert index("default") == ["everybodys"]
+        for tenant, expected in (("acme", 200), ("default", 404)):
+            for rest in ("", "/ready", "/config", "/stats", "/versions/1"):
+                assert status(tenant, "GET", f"/v2/models/theirs{rest}") == expected, rest
+            assert status(tenant, "POST", "/v2/models/theirs/infer", request) == expected
+            for verb in ("load", "unload"):
+                assert status(tenant, "POST", f"/v2/repository/models/theirs/{verb}") == expected
+        assert status("acme", "POST", "/v2/repository/models/everybodys/unload") == 404
+    finally:
+        service.close()
+
+
+class Tenants(Locked):
+    """Every key may do everything; it is called like its tenant."""
+
+    def caller(self, token, address):
+        return Caller("0123456789ab", "" if token == "default" else token, frozenset(SCOPES))
 
 
 def test_every_route_asks_for_its_scope(ask, service, locked):

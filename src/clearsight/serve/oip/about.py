@@ -9,6 +9,7 @@ from clearsight.core.errors import ClearsightError
 from clearsight.core.version import __version__
 from clearsight.serve import log
 from clearsight.serve.access.caller import Caller
+from clearsight.serve.catalogue import Entry
 from clearsight.serve.errors import (
     MalformedRequestError,
     NotReadyError,
@@ -110,13 +111,15 @@ def load(service: Service, caller: Caller, name: str, parameters: Mapping[str, A
     """Bring a model's answering versions into memory; return when they are there. Blocks.
 
     Raises:
-        UnknownModelError: no such model.
+        UnknownModelError: no such model, or not the caller's own.
         MalformedRequestError: any parameter: what is loaded is decided where it is stored, never
             by a request.
         NotReadyError: it cannot be loaded.
     """
     refuse_unknown(parameters, (), "parameter of load")
-    for model in _answering(service, caller, name):
+    entry = _own(service, caller, name)
+    versions = service.models.versions(name)
+    for model in (versions[key] for key in entry.wanted()):
         try:
             service.load(model)
         except ClearsightError as error:
@@ -130,33 +133,32 @@ def unload(service: Service, caller: Caller, name: str, parameters: Mapping[str,
     """Let a model's memory go; the next request for it loads it again.
 
     Raises:
-        UnknownModelError: no such model.
+        UnknownModelError: no such model, or not the caller's own.
         MalformedRequestError: an unknown parameter, or a model's dependents, which none has.
     """
     refuse_unknown(parameters, ("unload_dependents",), "parameter of unload")
     if parameters.get("unload_dependents", False) is not False:
         raise MalformedRequestError("'unload_dependents' must be false: no model has dependents.")
-    for model in _versions(service, name, caller).values():
+    _own(service, caller, name)
+    for model in service.models.versions(name).values():
         if model.loaded:
             service.unload(model)
 
 
-def _answering(service: Service, caller: Caller, name: str) -> list[Model]:
-    for entry in service.models.entries(caller):
+def _own(service: Service, caller: Caller, name: str) -> Entry:
+    """Return a model that the caller may administer: of its own tenant, not everybody's."""
+    seen = [entry for entry in service.models.entries(caller) if entry.tenant == caller.tenant]
+    for entry in seen:
         if entry.name == name:
-            versions = service.models.versions(name)
-            return [versions[key] for key in entry.wanted()]
-    raise _unknown(service, caller, name)
+            return entry
+    raise UnknownModelError(name, [entry.name for entry in seen])
 
 
 def _versions(service: Service, name: str, caller: Caller) -> Mapping[str, Model]:
-    if not any(entry.name == name for entry in service.models.entries(caller)):
-        raise _unknown(service, caller, name)
+    seen = [entry.name for entry in service.models.entries(caller)]
+    if name not in seen:
+        raise UnknownModelError(name, seen)
     return service.models.versions(name)
-
-
-def _unknown(service: Service, caller: Caller, name: str) -> UnknownModelError:
-    return UnknownModelError(name, [entry.name for entry in service.models.entries(caller)])
 
 
 def _config_tensors(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[Json]:
