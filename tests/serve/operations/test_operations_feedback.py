@@ -153,9 +153,11 @@ def test_a_client_corrects_an_answer(with_store):
     image = base64.b64encode(RED).decode()
     status, kept = send(service.url, {"label": "rot", "request": told["id"], "image": image})
     assert status == 200
-    assert kept["predicted"] == told["predictions"][0]["label"] == "red"
-    assert kept["picture"] is True
-    assert [one.label for one in corrections(store)] == ["rot"]
+    assert (kept["label"], kept["picture"]) == ("rot", True)
+    assert "red" not in json.dumps(kept), "an answer is not told to whoever guesses its id"
+    [one] = corrections(store)
+    assert one.predicted == told["predictions"][0]["label"] == "red"
+    assert (one.model, one.version) == ("colours", told["version"])
     with urllib.request.urlopen(f"{service.url}/metrics", timeout=20) as answer:
         assert b'clearsight_corrections_total{model="colours",right="no"} 1.0' in answer.read()
 
