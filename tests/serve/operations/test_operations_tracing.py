@@ -10,6 +10,7 @@ import pytest
 from clearsight.core.nouns import Prediction
 from clearsight.serve.calls import Observation
 from clearsight.serve.errors import ModelFailedError, StartError
+from clearsight.serve.log import LOG
 from clearsight.serve.operations.requests import Answered, Requests, Seen
 from clearsight.serve.operations.tracing import Tracer, tracer_of
 from clearsight.testing.protocol_contract import picture
@@ -76,9 +77,11 @@ def test_a_client_that_does_not_sample_gets_no_spans(traced):
 
 
 @pytest.mark.parametrize("junk", ["", "x", "00-" + "0" * 32 + f"-{PARENT}-01", "f" * 5000])
-def test_a_broken_traceparent_starts_a_new_trace(traced, junk):
+def test_a_broken_traceparent_starts_a_new_trace(traced, junk, capfd):
     tracer, spans = traced
     tracer.record(answered(traceparent=junk, tracestate=junk), [])
+    LOG.flush()
+    assert capfd.readouterr().err == "", "a client cannot fill the log"
     assert format(spans()[0].context.trace_id, "032x") != TRACE
 
 
@@ -112,6 +115,25 @@ def test_it_is_off_unless_asked_for():
 def test_what_is_not_to_be_had_is_refused(environment):
     with pytest.raises(StartError, match="Allowed"):
         tracer_of(environment)
+
+
+def test_nothing_of_it_is_imported_unless_asked_for(running):
+    assert not {"opentelemetry", "structlog"} & set(running.modules)
+
+
+def test_a_collector_that_is_away_delays_neither_answers_nor_the_end(colours, tmp_path):
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="NO OTLP EXPORTER HERE")
+    before = f"import os; os.dup2(os.open({str(tmp_path / 'log')!r}, os.O_CREAT | os.O_WRONLY), 2)"
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    with running_service([colours], before=before, environment=environment, linger_s=0) as service:
+        for _ in range(3):
+            request = urllib.request.Request(f"{service.url}/v1/recognize", RED)
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                assert answer.status == 200
+        service.terminate()
+        assert service.process.wait(30) == 0
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert all(json.loads(line)["event"] == "traces" for line in lines), lines
 
 
 def test_requests_wait_for_late_pictures_and_are_bounded():

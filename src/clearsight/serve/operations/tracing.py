@@ -7,6 +7,7 @@ answered, from what was measured anyway, and are sent by a thread of the OpenTel
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from clearsight.core.errors import MissingExtraError
 from clearsight.core.version import __version__
 from clearsight.serve.errors import StartError
+from clearsight.serve.log import LOG
 from clearsight.serve.operations.requests import Answered, Seen
 from clearsight.serve.status import status_of
 
@@ -24,6 +26,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
 HTTP_PROTOBUF = "http/protobuf"
 SERVER_ERROR = 500
+LONGEST_PARENT, LONGEST_STATE = 128, 512  # longer ones start a new trace, and no log line
 
 
 class Tracer:
@@ -45,6 +48,7 @@ class Tracer:
             )
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "opentelemetry", "tracing", "Tracing") from error
+        _log_as_we_do()
         self._provider = TracerProvider(
             resource=Resource.create(_about_this_service()),
             shutdown_on_exit=False,
@@ -57,7 +61,12 @@ class Tracer:
         """Make the spans of one request; a `Sink` of `Requests`."""
         from opentelemetry.trace import SpanKind, set_span_in_context
 
-        carrier = {"traceparent": answered.traceparent, "tracestate": answered.tracestate}
+        carrier = {}
+        if (
+            len(answered.traceparent) <= LONGEST_PARENT
+            and len(answered.tracestate) <= LONGEST_STATE
+        ):
+            carrier = {"traceparent": answered.traceparent, "tracestate": answered.tracestate}
         span = self._tracer.start_span(
             f"{answered.method} {answered.route}",
             context=self._propagator.extract(carrier),
@@ -126,6 +135,20 @@ def _exporting() -> SpanProcessor:
         package = "opentelemetry-exporter-otlp-proto-http"
         raise MissingExtraError(package, "tracing", "Tracing") from error
     return BatchSpanProcessor(OTLPSpanExporter())
+
+
+class _IntoOurLog(logging.Handler):
+    """Writes what the SDK says, such as that the collector is away, as lines of our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        LOG.write("warning", "traces", cause=record.getMessage()[:300])
+
+
+def _log_as_we_do() -> None:
+    logger = logging.getLogger("opentelemetry")
+    if not any(isinstance(handler, _IntoOurLog) for handler in logger.handlers):
+        logger.addHandler(_IntoOurLog(logging.WARNING))
+        logger.propagate = False
 
 
 def _about_this_service() -> dict[str, Any]:
