@@ -30,7 +30,7 @@ def photos():
     generator = np.random.default_rng(5)
     least = int(2 * SIDE / WORTH_IT / ENLARGED) + 1
     for image in whole:
-        for _ in range(8):
+        for _ in range(6):
             height = int(generator.integers(least, image.shape[0] + 1))
             width = int(generator.integers(least, image.shape[1] + 1))
             top = int(generator.integers(0, image.shape[0] - height + 1))
@@ -44,33 +44,43 @@ def photos():
             yield stream.getvalue()
 
 
-def probabilities(model, encoded):
-    import torch
+@pytest.fixture(scope="module")
+def recognize():
+    """EfficientNet-Lite0 with its ImageNet classifier: encoded picture to probabilities."""
+    torch = pytest.importorskip("torch")
+    from clearsight.learn import backbones
 
-    pixels = torch.from_numpy(prepare_encoded(encoded, SIZE)).permute(2, 0, 1)[None].float()
-    with torch.inference_mode():
-        return model((pixels - 127.0) / 128.0).softmax(1)[0].numpy()
+    torch.set_num_threads(1)
+    name = "tf_efficientnet_lite0"
+    model = backbones._loaded(name, backbones._from_package(name)).eval()
+
+    def run(encoded):
+        pixels = torch.from_numpy(prepare_encoded(encoded, SIZE)).permute(2, 0, 1)[None].float()
+        with torch.inference_mode():
+            return model((pixels - 127.0) / 128.0).softmax(1)[0].numpy()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(recognize):
+    """Every photo and what is seen in it as it is."""
+    return [(encoded, recognize(encoded)) for encoded in photos()]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("spoil", "agrees"), [(False, True), (True, False)])
-def test_the_label_stays(spoil, agrees):
-    pytest.importorskip("torch")
-    from clearsight.learn import backbones
-
-    name = "tf_efficientnet_lite0"
-    weights = backbones._from_package(name)  # with the ImageNet classifier
-    model = backbones._loaded(name, weights).eval()
+def test_the_label_stays(whole, recognize, spoil, agrees):
     same, sure, moved = [], [], []
-    for encoded in photos():
+    for encoded, before in whole:
         sent = encode(encoded, (8, 8) if spoil else (SIDE, SIDE))
         assert len(sent) < len(encoded)
-        before, after = probabilities(model, encoded), probabilities(model, sent)
+        after = recognize(sent)
         same.append(bool(before.argmax() == after.argmax()))
         sure.append(bool(before.max() >= SURE))
         moved.append(float(abs(before.max() - after[before.argmax()])))
     where_sure = [agree for agree, certain in zip(same, sure, strict=True) if certain]
-    assert len(same) >= 40
-    assert len(where_sure) >= 10
+    assert len(same) >= 30
+    assert len(where_sure) >= 6
     good = all(where_sure) and np.mean(same) >= 0.85 and np.mean(moved) <= 0.03
     assert good == agrees, f"{np.mean(same)}, sure {np.mean(where_sure)}, moved {np.mean(moved)}"
