@@ -34,22 +34,22 @@ class Settings:
         preset: "performance" (symmetric) or "mixed" (activations with a zero point).
         fast_bias_correction: correct each layer's mean error from statistics of the fp32 model;
             False runs the quantised model up to each layer instead: slower, more exact.
-        keep: layers left in fp32: "none", "ends" (the first and the last layer with weights) or
-            "depthwise" (those and every convolution with one channel a group).
+        keep: layers left in fp32: "none", "depthwise" (convolutions in groups: rounding their few
+            weights is what hurts mobile networks) or "ends" (the first and the last layer too).
     """
 
     name: str
     preset: Literal["performance", "mixed"] = "performance"
     fast_bias_correction: bool = True
-    keep: Literal["none", "ends", "depthwise"] = "none"
+    keep: Literal["none", "depthwise", "ends"] = "none"
 
 
 LADDER = (
     Settings("symmetric"),
+    Settings("symmetric, depthwise layers in fp32", keep="depthwise"),
     Settings("asymmetric activations", "mixed"),
     Settings("asymmetric activations, exact bias correction", "mixed", False),
-    Settings("first and last layer in fp32", "mixed", False, "ends"),
-    Settings("first, last and depthwise layers in fp32", "mixed", False, "depthwise"),
+    Settings("first, last and depthwise layers in fp32", "mixed", False, "ends"),
 )
 """Tried in this order until one loses little enough; each step costs speed or time."""
 
@@ -84,9 +84,8 @@ class Quantizer:
     @property
     def steps(self) -> Iterator[Settings]:
         """The settings that make a difference for this model."""
-        depthwise = set(self._kept("depthwise")) - set(self._kept("ends"))
         for settings in LADDER:
-            if settings.keep != "depthwise" or depthwise:
+            if settings.keep == "none" or self._kept(settings.keep):
                 yield settings
 
     def run(self, settings: Settings) -> bytes:
@@ -129,13 +128,12 @@ class Quantizer:
         """Return the names of the nodes that stay in fp32."""
         if keep == "none":
             return []
-        names = [self._layers[0], self._layers[-1]]
-        if keep == "depthwise":
-            for node in self._proto.graph.node:
-                groups = [item.i for item in node.attribute if item.name == "group"]
-                if node.op_type == "Conv" and groups and groups[0] > 1:
-                    names.append(node.name)
-        return sorted(set(names))
+        names = {self._layers[0], self._layers[-1]} if keep == "ends" else set()
+        for node in self._proto.graph.node:
+            groups = [item.i for item in node.attribute if item.name == "group"]
+            if node.op_type == "Conv" and groups and groups[0] > 1:
+                names.add(node.name)
+        return sorted(names)
 
     def _attends(self) -> bool:
         """Whether it is a transformer: a Softmax whose result is multiplied with a matrix."""
