@@ -1,6 +1,6 @@
 """int8 beside fp32: pictures a second and accuracy lost, ResNet-50 and EfficientNet-Lite0.
 
-    python benchmarks/serve/optimize.py [--precision int8] [--val 1000]
+    python benchmarks/serve/optimize.py [--precision int8] [--val 1000] [--max-drop 0.5]
 
 Both networks get a linear head for ten regions of scikit-image's photos (small random crops, 224
 pixels): Lite0 on its packaged ImageNet weights; ResNet-50, of which no weights are packaged, on
@@ -163,7 +163,7 @@ class Lines(Silent):
         print(f"  {event}", *(f"{key}={value}" for key, value in fields.items()), file=sys.stderr)
 
 
-def measure(run: Path, data: Path, precision: Any) -> list[record.Measurement]:
+def measure(run: Path, data: Path, precision: Any, max_drop: float) -> list[record.Measurement]:
     """Optimise one recognizer; return what was measured of it."""
     dataset = read_dataset(data)
     found = convert.optimize(
@@ -171,7 +171,7 @@ def measure(run: Path, data: Path, precision: Any) -> list[record.Measurement]:
         dataset.part("train"),
         dataset.part("val"),
         precision,
-        max_drop=100,  # the benchmark tells the loss, whatever it is
+        max_drop,
         keep_slower=True,
         progress=Lines(),
     )
@@ -229,6 +229,7 @@ def main() -> None:
     parser.add_argument("--precision", default="int8", choices=["int8", "fp16", "bf16"])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--val", type=int, default=1000)
+    parser.add_argument("--max-drop", type=float, default=0.5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
@@ -242,14 +243,14 @@ def main() -> None:
             print(f"{name}:", file=sys.stderr)
             run = write_run(Path(temporary), name, data)
             try:
-                measurements += measure(run, data, options.precision)
+                measurements += measure(run, data, options.precision, options.max_drop)
             except GateError as error:
                 print(f"  {error}", file=sys.stderr)
     out = options.out or HERE / "results" / f"optimize-{options.precision}.json"
     record.Record(
         name=f"{options.precision} beside fp32, ResNet-50 and EfficientNet-Lite0 at 224",
         command=f"python benchmarks/serve/optimize.py --precision {options.precision} "
-        f"--val {options.val}",
+        f"--val {options.val} --max-drop {options.max_drop:g}",
         machine=record.machine(),
         versions=record.versions("clearsight", "nncf", "openvino", "onnxruntime", "onnx", "timm"),
         commit=record.commit(),
