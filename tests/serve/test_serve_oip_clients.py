@@ -1,13 +1,16 @@
 """Independent clients of the Open Inference Protocol against the service in its own process."""
 
+import http.client
 import importlib.util
 import os
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("grpc_health", reason="pip install 'clearsight[grpc]'")
@@ -163,3 +166,77 @@ def infer_one(infer):
 
     exchange = grpc_exchanges(picture("PNG", (220, 10, 10)), 1, "colours")["raw contents"]
     return b"red" in infer(exchange.body, timeout=10)
+
+
+def mutated(generator, body):
+    """Return a request with bytes flipped, cut out, doubled or cut off."""
+    changed = bytearray(body)
+    for _ in range(generator.integers(1, 5)):
+        at = int(generator.integers(0, len(changed) + 1))
+        upto = at + int(generator.integers(1, 9))
+        match generator.integers(0, 5):
+            case 0:
+                changed[at:upto] = generator.bytes(upto - at)
+            case 1:
+                del changed[at:upto]
+            case 2:
+                changed[at:at] = changed[at:upto]
+            case 3:
+                changed[at:upto] = b"\xff" * (upto - at)
+            case _:
+                del changed[at:]
+    return bytes(changed)
+
+
+@pytest.mark.slow
+def test_ten_thousand_mutated_requests_are_answered_or_refused(colours):
+    import grpc
+
+    from clearsight.serve.protocols.oip_grpc import OipGrpc
+    from clearsight.serve.protocols.oip_rest import OipRest
+
+    generator = np.random.default_rng(11)
+    encoded = picture("PNG", (220, 10, 10))
+    codes = Counter()
+    with running_service([colours], grpc=True) as service:
+        channel = grpc.insecure_channel(service.grpc)
+        connection = http.client.HTTPConnection(service.url.removeprefix("http://"))
+        exchanges = [
+            exchange
+            for protocol in (OipRest, OipGrpc)
+            for exchange in protocol.exchanges(encoded, 5, "colours").values()
+        ]
+        peaks = []
+        for number in range(10_000):
+            exchange = exchanges[number % len(exchanges)]
+            body = mutated(generator, exchange.body)
+            if exchange.content_type == "application/grpc":
+                codes[grpc_code(channel, exchange.target, body)] += 1
+            else:
+                headers = {"content-type": exchange.content_type, **dict(exchange.headers)}
+                connection.request("POST", exchange.target, body, headers)
+                answer = connection.getresponse()
+                assert answer.read(), "an empty body"
+                codes[answer.status] += 1
+            if number % 1000 == 999:
+                peaks.append(peak_mb(service.process.pid))
+        channel.close()
+        assert service.process.poll() is None
+    assert set(codes) <= {200, 400, 413, 415, 422, 404} | {
+        *("OK", "INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "NOT_FOUND")
+    }, codes
+    assert codes[200] > 100
+    assert codes[400] > 1000
+    assert codes["OK"] > 100
+    assert peaks[-1] - peaks[0] < 50, peaks
+
+
+def grpc_code(channel, target, body):
+    """Return the name of the code that a call ends with."""
+    import grpc
+
+    try:
+        channel.unary_unary(target)(body, timeout=20)
+    except grpc.RpcError as error:
+        return error.code().name if error.details() else "no detail"
+    return "OK"
