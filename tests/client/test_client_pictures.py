@@ -19,10 +19,10 @@ def opened(content):
     return Image.open(io.BytesIO(content))
 
 
-def test_a_large_picture_gets_smaller_and_keeps_twice_the_input():
+def test_a_large_picture_gets_smaller_and_keeps_three_times_the_input():
     content = jpeg(photo(1200, 800))
     small = encode(content, SIZE)
-    assert opened(small).size == (96, 64)
+    assert opened(small).size == (144, 96)
     assert len(small) < len(content)
 
 
@@ -66,14 +66,14 @@ def test_it_is_turned_upright_and_says_nothing_more(orientation):
     assert b"secret" not in small
     assert not opened(small).getexif()
     upright = decode(content)
-    assert opened(small).size == ((96, 64) if orientation < 5 else (64, 96))
-    expected = shrink(upright, 64).astype(int)
+    assert opened(small).size == ((144, 96) if orientation < 5 else (96, 144))
+    expected = shrink(upright, 96).astype(int)
     assert np.abs(decode(small).astype(int) - expected).mean() < 4
 
 
 def test_a_turn_that_is_left_out_would_be_seen():
     content = jpeg(photo(1200, 800))
-    expected = shrink(decode(content), 64).astype(int)
+    expected = shrink(decode(content), 96).astype(int)
     turned = decode(encode(content, SIZE))[::-1].astype(int)
     assert np.abs(turned - expected).mean() > 4
 
@@ -82,7 +82,7 @@ def test_transparent_and_deep_pictures():
     rgba = np.dstack([photo(900, 700), np.full((700, 900), 128, np.uint8)])
     content = encoded_as(rgba, "PNG")
     small = decode(encode(content, SIZE)).astype(int)
-    assert np.abs(small - shrink(decode(content), 64).astype(int)).mean() < 4
+    assert np.abs(small - shrink(decode(content), 96).astype(int)).mean() < 4
 
 
 def test_arrays():
@@ -90,7 +90,7 @@ def test_arrays():
     assert np.array_equal(decode(encode(pixels)), pixels)
     grey = pixels[:, :, 0]
     assert np.array_equal(decode(encode(grey))[:, :, 1], grey)
-    assert opened(encode(photo(1200, 800), SIZE)).size == (96, 64)
+    assert opened(encode(photo(1200, 800), SIZE)).size == (144, 96)
 
 
 @pytest.mark.parametrize(
