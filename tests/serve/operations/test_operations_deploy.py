@@ -125,6 +125,43 @@ def test_the_dashboard_has_the_shape_that_grafana_reads():
         assert len(set(references)) == len(references)
 
 
+def lost(written, read, path=""):
+    """Yield what is in one JSON value and not, or otherwise, in the other."""
+    if isinstance(written, dict) and isinstance(read, dict):
+        for name, value in written.items():
+            yield from lost(value, read.get(name), f"{path}.{name}")
+    elif isinstance(written, list) and isinstance(read, list) and len(written) == len(read):
+        for index, pair in enumerate(zip(written, read, strict=True)):
+            yield from lost(*pair, f"{path}[{index}]")
+    elif written != read:
+        yield path
+
+
+def read_by_grafana(dashboard):
+    """Read a dashboard with the models that are generated from Grafana's own schema."""
+    models = pytest.importorskip(
+        "grafana_foundation_sdk.models.dashboard", reason="NOT CHECKED WITH GRAFANA'S SCHEMA"
+    )
+    from grafana_foundation_sdk.cog import plugins
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+    plugins.register_default_plugins()
+    return json.loads(JSONEncoder().encode(models.Dashboard.from_json(dashboard)))
+
+
+def test_grafanas_own_schema_reads_every_field_of_it():
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert list(lost(dashboard, read_by_grafana(dashboard))) == []
+
+
+def test_a_field_that_grafana_does_not_know_is_noticed():
+    dashboard = json.loads(DASHBOARD.read_text())
+    dashboard["panels"][1]["fieldConfig"]["defaults"]["unitt"] = "s"
+    dashboard["templatng"] = {}
+    found = list(lost(dashboard, read_by_grafana(dashboard)))
+    assert found == [".panels[1].fieldConfig.defaults.unitt", ".templatng"]
+
+
 def instructions():
     """Return the Dockerfile's instructions, one (word, rest) each."""
     text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
