@@ -6,18 +6,20 @@ import contextlib
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
 from clearsight.core.errors import BundleError, UsageError
 from clearsight.core.nouns import ImagesNHWC
-from clearsight.engines.session import ENGINES, Engine, Outputs, Session
+from clearsight.engines.session import ENGINES, Compute, Engine, Outputs, Session
 from clearsight.testing.contract import Contract
 from clearsight.testing.small_network import OUTPUTS, SmallNetwork, noise_images
 
 SAME = 1e-5
+HALF = 0.2
+"""How far scores of about 5 may be off when they are computed with 8 bits of precision."""
 WORKERS = 8
 Change = Callable[["_Spoilt", ImagesNHWC, Outputs], Outputs]
 
@@ -110,6 +112,14 @@ class EngineContract(Contract):
             turned = _logits(session, np.asfortranarray(images))
             np.testing.assert_array_equal(turned, scores)
 
+    def check_takes_every_compute(self, implementation: type[Engine]) -> None:
+        """Asked to compute in 16 bits it gives the same scores up to their rounding."""
+        images = noise_images(20)
+        wanted = SmallNetwork().logits(images)
+        for compute in get_args(Compute):
+            session = implementation().open(SmallNetwork().onnx_model(), 1, compute)
+            np.testing.assert_allclose(_logits(session, images), wanted, atol=HALF)
+
     def check_results_are_kept(self, implementation: type[Engine]) -> None:
         """A result does not change when the next picture is run."""
         session = _open(implementation)
@@ -136,6 +146,7 @@ class EngineContract(Contract):
             "check_refuses_bad_models": _Unchecked,
             "check_leaves_its_input_alone": _spoilt(_writes_to_input),
             "check_results_are_kept": _spoilt(_one_buffer),
+            "check_takes_every_compute": _spoilt(lambda s, x, y: _plus(y, 1.0)),
             "check_shows_nan": _spoilt(lambda s, x, y: {k: np.nan_to_num(v) for k, v in y.items()}),
         }
 
@@ -209,7 +220,7 @@ class _Spoilt:
 
 def _spoilt(change: Change) -> Any:
     class Spoilt:
-        def open(self, model: bytes, threads: int) -> Session:
+        def open(self, model: bytes, threads: int, compute: Compute = "fp32") -> Session:
             return _Spoilt(ENGINES.load("onnxruntime")().open(model, threads), change)
 
     return Spoilt
@@ -218,7 +229,7 @@ def _spoilt(change: Change) -> Any:
 class _Unchecked:
     """An engine that opens anything and answers anything."""
 
-    def open(self, model: bytes, threads: int) -> Any:
+    def open(self, model: bytes, threads: int, compute: Compute = "fp32") -> Any:
         class Anything:
             engine, outputs = "anything", OUTPUTS
 
