@@ -146,7 +146,7 @@ def test_hostile_requests_of_full_size_cost_a_bounded_amount_of_memory(colours):
                 with pytest.raises(grpc.RpcError) as caught:
                     infer(made(), timeout=30)
                 assert caught.value.code().name in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
-                assert peak_mb(pid) - before < 20 * MEGABYTES, case
+                assert peak_mb(pid) - before < 6 * MEGABYTES, case
             for case, made in HOSTILE_BODIES.items():
                 forget_peak(pid)
                 before = peak_mb(pid)

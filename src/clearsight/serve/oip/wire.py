@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from clearsight.serve.errors import BodyTooLargeError, MalformedRequestError
 
 MOST_FIELDS = 256
+MOST_ELEMENTS = 1024  # typed contents: a picture each, and all numbers together are one (packed)
 MOST_FIELD_BYTES = 64 * 1024  # of a field of an input that is not its contents
 INPUTS, CONTENTS = 5, 5  # numbers in ModelInferRequest and in InferInputTensor
 VARINT, FIXED_64, COUNTED, FIXED_32 = 0, 1, 2, 5
@@ -29,13 +30,18 @@ def check_wire(message: bytes) -> None:
     for number, start, end in _fields(view, 0, len(view)):
         if number == INPUTS:
             for inner, begin, stop in _fields(view, start, end):
-                if inner != CONTENTS and stop - begin > MOST_FIELD_BYTES:
+                if inner == CONTENTS:
+                    for _ in _fields(view, begin, stop, MOST_ELEMENTS):
+                        pass
+                elif stop - begin > MOST_FIELD_BYTES:
                     raise BodyTooLargeError("An input's name, shape or parameters are too large.")
 
 
-def _fields(view: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _fields(
+    view: memoryview, at: int, end: int, most: int = MOST_FIELDS
+) -> Iterator[tuple[int, int, int]]:
     """Yield number, first byte and one past the last byte of each field."""
-    for _ in range(MOST_FIELDS):
+    for _ in range(most):
         if at == end:
             return
         tag, at = _varint(view, at, end)
@@ -54,7 +60,7 @@ def _fields(view: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int
             raise _broken()
         yield tag >> 3, start, at
     if at < end:
-        raise BodyTooLargeError(f"The message has more than {MOST_FIELDS} parts.")
+        raise BodyTooLargeError(f"The message has a part with more than {most} parts.")
 
 
 def _varint(view: memoryview, at: int, end: int) -> tuple[int, int]:
