@@ -3,15 +3,17 @@
 import json
 import threading
 import urllib.request
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 
 from clearsight.core.nouns import Prediction
 from clearsight.serve.calls import Observation
 from clearsight.serve.errors import ModelFailedError, StartError
 from clearsight.serve.log import LOG
-from clearsight.serve.operations.requests import Answered, Requests, Seen
+from clearsight.serve.operations.requests import MOST_PENDING, Answered, Requests, Seen
 from clearsight.serve.operations.tracing import Tracer, tracer_of
 from clearsight.testing.protocol_contract import picture
 from clearsight.testing.running_service import running_service
@@ -37,12 +39,8 @@ def seen(error=None):
 
 
 def answered(**values):
-    return Answered(
-        "r1",
-        "POST",
-        "/v1/recognize",
-        **{"status": 200, "started": 1000.0, "seconds": 0.5, "caller_id": "k", **values},
-    )
+    usual = {"id": "r1", "method": "POST", "route": "/v1/recognize", "status": 200}
+    return Answered(**{**usual, "started": 1000.0, "seconds": 0.5, "caller_id": "k", **values})
 
 
 def test_a_request_and_its_stages(traced):
@@ -148,6 +146,18 @@ def test_requests_wait_for_late_pictures_and_are_bounded():
     nobody.answered(answered())
     nobody.close()
     assert nobody._pending == {}
+
+
+def test_what_waits_for_an_answer_is_bounded_and_holds_no_embedding():
+    held = []
+    requests = Requests([lambda request, pictures: held.extend(pictures)])
+    for number in range(MOST_PENDING + 50):
+        observation = replace(seen().observation, request_id=f"r{number}", embedding=np.ones(9))
+        requests.observe(observation)
+    assert len(requests._pending) == MOST_PENDING
+    requests.answered(answered(id=f"r{MOST_PENDING}"))
+    requests.close()
+    assert [one.observation.embedding for one in held] == [None]
 
 
 def test_a_sink_that_fails_does_not_stop_the_others(capfd):

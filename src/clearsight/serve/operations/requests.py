@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clearsight.serve.calls import Observation
 from clearsight.serve.log import LOG, failure
@@ -88,6 +88,8 @@ class Requests:
         """Keep one picture; called on the worker's thread."""
         if not self.sinks or observation.shadow or not observation.request_id:
             return
+        if observation.embedding is not None:
+            observation = replace(observation, embedding=None)  # kept for nobody here, and large
         seen = Seen(observation, time.time())
         with self._lock:
             pictures = self._pending.setdefault(observation.request_id, [])
