@@ -68,6 +68,7 @@ def render(result: LoadResult) -> str:
         ticks=[(round(_x(share), 1), f"{share * 100:g} %") for share in NINES],
         slowest=f"{slowest_ms:.4g}",
         bars=_bars(value["timeline"]),
+        most=int(_most(value["timeline"])),
         data=json.dumps({k: v for k, v in value.items() if k != "timeline"}, indent=1),
         width=WIDTH,
         height=HEIGHT,
@@ -98,7 +99,7 @@ def _curve(times: Histogram, slowest_ms: float) -> str:
 
 def _bars(timeline: list[list[float]]) -> list[dict[str, Any]]:
     """Return one bar a second: answers, and what was refused or failed on top of it."""
-    most = max((row[1] + row[2] for row in timeline), default=0) or 1
+    most = _most(timeline)
     seconds = (timeline[-1][0] + 1) if timeline else 1
     width = WIDTH / seconds
     return [
@@ -110,3 +111,7 @@ def _bars(timeline: list[list[float]]) -> list[dict[str, Any]]:
         }
         for second, good, bad, _ in timeline
     ]
+
+
+def _most(timeline: list[list[float]]) -> float:
+    return max((row[1] + row[2] for row in timeline), default=0) or 1
