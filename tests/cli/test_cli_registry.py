@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from clearsight.cli import main as command_line
+from clearsight.serve.registry import promotion
 from clearsight.testing.tiny_bundle import write_colour_bundle
 
 Call = Callable[..., tuple[int, str, str]]
@@ -41,20 +42,32 @@ def ok(call: Call, *arguments: object) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> list[Path]:
-    return [write_colour_bundle(tmp_path / f"run{n}", gain=0.1 + n / 100).path for n in range(3)]
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return [write_colour_bundle(folder / f"run{n}", gain=0.1 + n / 100).path for n in range(3)]
 
 
-def test_the_road_of_a_version(call: Call, runs: list[Path], tmp_path: Path) -> None:
-    quick = ("--engine", "onnxruntime")
+def test_the_road_of_a_version(
+    call: Call, runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[promotion.Bounds] = []
+
+    def passes(*given: Any) -> promotion.Report:
+        asked.append(given[-1])
+        return promotion.Report(candidate=promotion.Measured(5.0, 50.0, "onnxruntime"))
+
+    monkeypatch.setattr(promotion, "check", passes)
+    quick = ("--engine", "onnxruntime", "--max-latency-ratio", 3, "--max-memory", "500MB")
     for number, run in enumerate(runs, 1):
         added = ok(call, "add", "colours", run, "--note", f"run {number}")
         assert (added["version"], added["new"]) == (number, True)
     assert not ok(call, "add", "colours", runs[0])["new"]
     report = ok(call, "promote", "colours", 1, "--why", "first", *quick)
     assert report["alias"] == "production"
-    assert report["candidate"]["latency_ms"] > 0
+    assert report["candidate"] == {"latency_ms": 5.0, "memory_mb": 50.0, "engine": "onnxruntime"}
+    told = promotion.Bounds(engine="onnxruntime", latency_ratio=3, memory_mb=500)
+    assert asked == [told]
     assert ok(call, "canary", "colours", 2, "--share", 0.25, *quick)["alias"] == "canary"
     assert ok(call, "shadow", "colours", 3, *quick)["alias"] == "shadow"
     model = ok(call, "list", "colours")["models"][0]

@@ -60,8 +60,7 @@ CHANGES: dict[str, Callable[[ModelRegistry], object]] = {
     ("url", "name"),
     [
         *(("sqlite", name) for name in CHANGES),
-        ("postgresql", "promote"),
-        *(pytest.param("postgresql", n, marks=pytest.mark.slow) for n in list(CHANGES)[1:]),
+        *(pytest.param("postgresql", name, marks=pytest.mark.slow) for name in CHANGES),
     ],
     indirect=["url"],
 )

@@ -342,7 +342,7 @@ def test_processes_that_put_the_same_at_once(tmp_path: Path, bundle: Make) -> No
 # -- object storage
 
 
-@pytest.fixture(params=["memory", "s3"])
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.slow)])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectBlobs:
     return ObjectBlobs(address(request, request.param), BundleCache(tmp_path / "cache"))
 

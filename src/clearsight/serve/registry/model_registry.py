@@ -38,7 +38,8 @@ class ModelRegistry:
     Args:
         database: keeps the rows.
         blobs: keeps the Bundles.
-        check: what a version has to pass before an alias points at it.
+        check: what a version has to pass before an alias points at it; `promotion.check` where
+            None.
 
     Raises:
         StorageError: the store was written by a newer clearsight, or cannot be opened.
@@ -51,9 +52,9 @@ class ModelRegistry:
     """
 
     def __init__(
-        self, database: Database, blobs: Blobs, check: promotion.Check = promotion.check
+        self, database: Database, blobs: Blobs, check: promotion.Check | None = None
     ) -> None:
-        self.database, self.blobs, self._check = database, blobs, check
+        self.database, self.blobs, self._check = database, blobs, check or promotion.check
         database.prepare(SCHEMA)
         database.prepare(AUDIT)
         self._lock = threading.Lock()
