@@ -68,35 +68,44 @@ def query(url, expression):
     return ask(url, path)
 
 
+def started(folder, service_port):
+    """Start Prometheus on a free port; another program may take the port first, so try again."""
+    config = (DEPLOY / "prometheus.yml").read_text()
+    config = config.replace("clearsight:8000", f"127.0.0.1:{service_port}")
+    config = config.replace("scrape_interval: 10s", "scrape_interval: 1s")
+    config = config.replace("/etc/prometheus/alerts.yml", str(DEPLOY / "alerts.yml"))
+    (folder / "prometheus.yml").write_text(config)
+    command = [program("prometheus"), f"--config.file={folder}/prometheus.yml"]
+    for attempt in range(5):
+        address = f"127.0.0.1:{free_port()}"
+        places = [f"--storage.tsdb.path={folder}/{attempt}", f"--web.listen-address={address}"]
+        with open(folder / "log", "a") as log:
+            process = subprocess.Popen([*command, *places], stdout=log, stderr=log)
+        for _ in range(300):
+            if process.poll() is not None:
+                break
+            try:
+                query(f"http://{address}", "up")
+            except OSError:
+                time.sleep(0.1)
+                continue
+            return process, f"http://{address}"
+        process.kill()
+        process.wait()
+    raise AssertionError((folder / "log").read_text()[-2000:])
+
+
 @pytest.fixture(scope="module")
 def prometheus(colours, tmp_path_factory):
-    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
-    url = f"http://127.0.0.1:{port}"
+    folder, red = tmp_path_factory.mktemp("prometheus"), picture("PNG", (200, 20, 20))
     with running_service([colours]) as service:
-        config = (DEPLOY / "prometheus.yml").read_text()
-        config = config.replace("clearsight:8000", f"127.0.0.1:{service.port}")
-        config = config.replace("scrape_interval: 10s", "scrape_interval: 1s")
-        config = config.replace("/etc/prometheus/alerts.yml", str(DEPLOY / "alerts.yml"))
-        (folder / "prometheus.yml").write_text(config)
-        command = [program("prometheus"), f"--config.file={folder}/prometheus.yml"]
-        command += [f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
-        with open(folder / "log", "w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+        process, url = started(folder, service.port)
         try:
-            red = picture("PNG", (200, 20, 20))
             ends = time.monotonic() + 60
-            while time.monotonic() < ends:
-                for _ in range(3):
-                    ask(service.url, "/v1/recognize", red)
-                try:
-                    expression = "sum(rate(clearsight_pictures_total[20s])) > 0"
-                    if query(url, expression)["data"]["result"]:
-                        break
-                except OSError:
-                    pass
-                time.sleep(0.5)
-            else:
-                raise AssertionError((folder / "log").read_text()[-2000:])
+            while not query(url, "sum(rate(clearsight_pictures_total[20s])) > 0")["data"]["result"]:
+                assert time.monotonic() < ends, (folder / "log").read_text()[-2000:]
+                ask(service.url, "/v1/recognize", red)
+                time.sleep(0.2)
             yield url
         finally:
             process.kill()
