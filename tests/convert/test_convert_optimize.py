@@ -373,6 +373,72 @@ def test_every_failing_write_leaves_the_old_or_the_new_bundle(make_bundle: Make)
     assert fail_at > 12, "the calls were not seen"
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from clearsight.convert.rewrite import add_variant
+from clearsight.core import exchange
+from clearsight.core.bundle import open_bundle, write_bundle
+from clearsight.core.variants import OnEngine, Variant
+root = Path(sys.argv[1])
+bundle = open_bundle(root)
+seen = OnEngine(drop=0, drop_low=0, drop_high=0, n=1, agreement=1, speed_up=1, speed_up_low=1,
+                speed_up_high=1)
+def dying(call, at):
+    def run(*given, **named):
+        at[0] -= 1
+        if at[0] == 0:
+            os._exit(9)
+        return call(*given, **named)
+    return run
+def two_steps(one, other):
+    os.rename(other, one + b"-old")
+    os.rename(one, other)
+    os.rename(one + b"-old", one)
+if sys.argv[2:]:
+    exchange._exchange = two_steps
+cut, found = 0, []
+while True:
+    cut += 1
+    child = os.fork()
+    if child == 0:
+        at = [cut]
+        os.fsync, os.rename = dying(os.fsync, at), dying(os.rename, at)
+        os.rmdir, os.unlink = dying(os.rmdir, at), dying(os.unlink, at)
+        exchange._exchange = dying(exchange._exchange, at)
+        variant = Variant(file=f"{cut}.onnx", precision="int8", engines={"openvino": seen},
+                          tolerance=0.1, machine="", made_with={})
+        add_variant(open_bundle(root), "int8", variant, bytes(cut), gate=lambda staged: None)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    variants = open_bundle(root).manifest.variants
+    found.append((code, "int8" in variants and variants["int8"].file == f"{cut}.onnx"))
+    if code == 0 or cut > 200:
+        break
+print(cut, found[0], (9, True) in found, found[-1], (0, False) in found)
+print(sorted(path.name for path in (root).iterdir()))
+"""
+
+
+def test_killed_at_every_point_it_is_the_old_or_the_new_bundle(make_bundle: Make) -> None:
+    run = make_bundle().path.parent
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(run)], capture_output=True, text=True, check=False
+    )
+    words, listing = done.stdout.splitlines()
+    assert int(words.split()[0]) > 15, done.stdout + done.stderr  # points that were cut
+    assert words.endswith("(9, False) True (0, True) False")
+    assert listing == "['bundle']"  # the last one cleared what the killed ones left
+
+
+def test_two_steps_would_be_found_out(make_bundle: Make) -> None:
+    """The control: a Bundle that is moved away first is missing when that is cut."""
+    command = [sys.executable, "-c", KILLED, str(make_bundle().path.parent), "two steps"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "BundleError" in done.stderr
+
+
 def test_a_file_system_that_cannot_exchange_is_told_so(
     make_bundle: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
