@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,11 +22,11 @@ from bad_models import (
     with_variant,
     wrong_shape,
 )
-from store_support import passes
+from store_support import in_child, passes
 
 from clearsight.core.bundle import MODEL, Bundle
 from clearsight.core.errors import ConfigError, GateError
-from clearsight.serve.registry import promotion
+from clearsight.serve.registry import promotion, trial
 from clearsight.serve.registry.model_registry import ModelRegistry
 from clearsight.serve.registry.promotion import Bounds, Measured, Report, check
 from clearsight.serve.registry.records import Signature
@@ -186,6 +187,17 @@ def test_more_compute_than_allowed(tmp_path: Path, base: Bundle) -> None:
 def test_checks_that_do_not_end(base: Bundle) -> None:
     report = examine(base, Bounds(engine="onnxruntime", timeout_s=0.05))
     assert reasons(report) == ["time"]
+
+
+def test_a_trial_that_nobody_waits_for_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "GRACE_S", 0.1)
+
+    def work() -> None:
+        trial.bound(10**10, 0.1)
+        while True:
+            pass
+
+    assert in_child(work) == -signal.SIGALRM
 
 
 def test_a_process_that_dies_is_a_refusal(base: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

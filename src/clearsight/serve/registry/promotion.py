@@ -86,7 +86,7 @@ class Measured:
     """What a model needs on this machine.
 
     Args:
-        latency_ms: median CPU time for one picture, decoding included.
+        latency_ms: CPU time for one picture, decoding included.
         memory_mb: at the peak, beyond what the process takes without the model.
         engine: that ran it.
     """
@@ -258,6 +258,7 @@ def _tried(bundle: Path, bounds: Bounds, memory_mb: float) -> Report:
         "bundle": str(bundle),
         "engine": bounds.engine,
         "memory_bytes": int((memory_mb * HARD_LIMIT + PROCESS_MB) * MB),
+        "seconds": bounds.timeout_s,
     }
     with tempfile.TemporaryFile() as complaints:
         process = _started(complaints)
