@@ -92,7 +92,7 @@ def test_a_request_of_several_is_admitted_whole_or_not_at_all(make, watched):
 def test_refused_when_the_wait_would_pass_the_deadline(make, watched):
     service = make(queue=50)
     hold(service, watched)
-    service.models.resolve(None, None, ANONYMOUS).run_s = 10.0  # runs have been slow
+    service.models.resolve(None, None, ANONYMOUS).run_s = 8.0  # runs have been slow
     ask(service, deadline_s=50)
     with pytest.raises(OverloadedError, match="deadline"):
         ask(service, deadline_s=5)

@@ -19,6 +19,7 @@ from clearsight.serve.errors import ExpiredError, NotReadyError, OverloadedError
 from clearsight.serve.models import Model
 
 LANES = ("normal", "batch", "shadow")
+ON_TIME = 0.7  # share of its deadline that a forecast may fill: under overload all of them do
 SMOOTHING = 0.1  # share of the newest run in the running mean of run times
 
 
@@ -175,9 +176,10 @@ class FairQueue:
         if waiting + count > max(self._room, count if not waiting else 0):
             raise OverloadedError("The queue is full. Try again later.", forecast)
         idle = self._busy < self._workers and not self.waiting()
-        if not idle and forecast > seconds:  # an idle worker tries: the forecast may be stale
+        room_s = ON_TIME * seconds
+        if not idle and forecast > room_s:  # an idle worker tries: the forecast may be stale
             raise OverloadedError(
-                "The answer would come after the deadline. Try again later.", forecast - seconds
+                "The answer would come after the deadline. Try again later.", forecast - room_s
             )
 
     def _forecast(self, model: Model, lane: str, count: int) -> float:
