@@ -15,6 +15,12 @@ from clearsight.serve.store.blobs import FolderBlobs
 from clearsight.serve.store.database import Database
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled models of these tests stay with them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache-home"))
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     with cluster() as running:

@@ -143,7 +143,7 @@ def test_variants_are_tried_too(tmp_path: Path, gain: float, refused: list[str])
 def test_other_classes_and_tasks_are_promoted_when_asked_for(
     base: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(promotion, "_tried", lambda *_: Report())
+    monkeypatch.setattr(promotion, "_tried", lambda *_, **__: Report())
     for other in (
         Signature("single-label", ("red", "green", "pink")),
         Signature("multi-label", SIGNATURE.classes),

@@ -154,7 +154,7 @@ def check(
         if beside.refusals:
             notes.append(f"The version in production was not measured: {beside.reasons()}")
     measured = beside.candidate if beside else None
-    seen = _tried(candidate, bounds, _memory_bound(bounds, measured))
+    seen = _tried(candidate, bounds, _memory_bound(bounds, measured), compile_ahead=True)
     slow = _bound_refusals(seen.candidate, measured, bounds)
     late = any(refusal.reason == "latency" for refusal in slow)
     if late and incumbent is not None and measured is not None:  # a busy moment, or really slow?
@@ -252,13 +252,14 @@ def _best(one: Measured | None, other: Measured | None) -> Measured | None:
     )
 
 
-def _tried(bundle: Path, bounds: Bounds, memory_mb: float) -> Report:
+def _tried(bundle: Path, bounds: Bounds, memory_mb: float, compile_ahead: bool = False) -> Report:
     """Run a Bundle's checks in a process of its own."""
     order = {
         "bundle": str(bundle),
         "engine": bounds.engine,
         "memory_bytes": int((memory_mb * HARD_LIMIT + PROCESS_MB) * MB),
         "seconds": bounds.timeout_s,
+        "compile": compile_ahead,
     }
     with tempfile.TemporaryFile() as complaints:
         process = _started(complaints)
