@@ -42,7 +42,7 @@ class FairQueue:
         self._ahead_s = dict.fromkeys(LANES, 0.0)
         self._passed: dict[str, float] = {}
         self._level = 0.0
-        self._busy = 0
+        self._busy = self._running = 0  # workers that run, pictures that they run
         self._closed = False
 
     def waiting(self, lane: str | None = None) -> int:
@@ -107,6 +107,7 @@ class FairQueue:
                 if jobs:
                     jobs[0].model.users += 1
                     self._busy += 1
+                    self._running += len(jobs)
             for job in late:
                 end_late(job)
             if jobs:
@@ -120,6 +121,7 @@ class FairQueue:
             model.used = time.monotonic()
             model.served += len(jobs)
             self._busy -= 1
+            self._running -= len(jobs)
             share = self._shares.get(model.name, 1.0)
             self._passed[model.name] = self._passed.get(model.name, 0.0) + seconds / share
             each = seconds / len(jobs)
@@ -185,8 +187,10 @@ class FairQueue:
     def _forecast(self, model: Model, lane: str, count: int) -> float:
         before = LANES[: LANES.index(lane) + 1]
         ahead = sum(self._ahead_s[name] for name in before)
-        running = self._busy * model.run_s / 2  # on average half of it is over
-        rounds = math.ceil(count / self._workers)
+        running = self._running * model.run_s / 2  # on average half of it is over
+        together = min(model.batch, self._waiting[lane] + count)  # answered when all of them are
+        ahead = max(0.0, ahead - (together - 1) * model.run_s)
+        rounds = max(together, math.ceil(count / self._workers))
         return (ahead + running) / self._workers + rounds * model.run_s + model.load_wait_s()
 
     def _next(self) -> tuple[list[Job], list[Job]] | None:
