@@ -68,7 +68,6 @@ def overload(bundle, before):
 @pytest.mark.slow
 def test_overload_is_refused_at_once_and_the_rest_answered_in_time(bundle):
     capacity, during, after = overload(bundle, SLOW)
-    print(capacity, {name: during[name] for name in during if name != "timeline"})
     assert during["answers_per_s"] >= 0.8 * capacity  # other tests run beside this one
     assert during["latency_ms"]["p99"] < 1000 * DEADLINE_S
     assert during["refusal_ms"]["p99"] < 50
