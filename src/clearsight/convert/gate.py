@@ -94,9 +94,9 @@ def drop_between(before: Answers, after: Answers, seed: int = 0) -> Drop:
     same = first.predicted == second.predicted
     alike = same if same.ndim == 1 else same.all(axis=1)
     return Drop(
-        value=POINTS * found.value,
-        low=POINTS * found.low,
-        high=POINTS * found.high,
+        value=POINTS * found.value + 0.0,  # no -0.00 for people
+        low=POINTS * found.low + 0.0,
+        high=POINTS * found.high + 0.0,
         n=first.n,
         agreement=float(alike.mean()),
         before=float(first.correct.mean()),
