@@ -234,6 +234,7 @@ def start_peer(name: str, bundle: Path, engine: str, work: Path) -> Server:
         "PYTHONPATH": f"{PEERS}{os.pathsep}{SOURCE}",
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
+        "HOME": str(own),  # where some of them leave files
         "BENCH_BUNDLE": str(bundle),
         "BENCH_ENGINE": engine,
         "BENCH_WORKERS": str(CORES),
