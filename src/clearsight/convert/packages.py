@@ -10,12 +10,13 @@ from clearsight.core.errors import MissingExtraError
 EXTRA = "convert"
 
 
-def needed(module: str, purpose: str) -> Any:
+def needed(module: str, purpose: str, extra: str = EXTRA) -> Any:
     """Import a module of an optional package and return it.
 
     Args:
         module: its dotted name, for example "onnx.helper".
         purpose: what it is needed for, for the message.
+        extra: the clearsight extra that brings it.
 
     Raises:
         MissingExtraError: the package is not installed.
@@ -24,4 +25,4 @@ def needed(module: str, purpose: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = (error.name or module).split(".")[0]
-        raise MissingExtraError(missing, EXTRA, purpose) from error
+        raise MissingExtraError(missing, extra, purpose) from error

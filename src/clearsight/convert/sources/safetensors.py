@@ -40,7 +40,7 @@ class Safetensors:
                 f"{path} holds weights alone. Name the network with --architecture, for example "
                 "--architecture resnet50 (a timm name)."
             )
-        learn = needed("clearsight.learn.timm_import", "Building the network")
+        learn = needed("clearsight.learn.timm_import", "Building the network", "train")
         made = learn.network_of(name, arrays, wanted.classes, config.get("pretrained_cfg") or {})
         return Read(
             format="safetensors",

@@ -24,7 +24,7 @@ class Timm:
     def read(self, model: str, wanted: Wanted) -> Read:
         """Read a model; see `Source.read`."""
         name = model.removeprefix(BEGINNING)
-        learn = needed("clearsight.learn.timm_import", "Importing from timm")
+        learn = needed("clearsight.learn.timm_import", "Importing from timm", "train")
         made = learn.pretrained_network(name, wanted.progress)
         if made.classes != wanted.classes:
             raise BundleError(
