@@ -15,7 +15,7 @@ TRAINING_ONLY = [
 ]  # fmt: skip
 HEAVY = [
     "numpy", "cv2", "PIL", "onnxruntime", "openvino", "pydantic", "starlette", "uvicorn",
-    "jinja2", "rich", "simplejpeg", "structlog", *TRAINING_ONLY,
+    "jinja2", "rich", "simplejpeg", *TRAINING_ONLY,
 ]  # fmt: skip
 
 REFUSE = """
