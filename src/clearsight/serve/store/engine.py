@@ -23,6 +23,7 @@ BEGIN = "clearsight_begin"
 BUSY_S = 30.0
 SSL_MODES = ("disable", "require", "verify-full")
 LOCAL_HOSTS = frozenset({None, "", "localhost", "127.0.0.1", "::1"})
+NETWORK = (ConnectionError, TimeoutError, ssl.SSLError)  # pg8000 lets some of them through
 URL_FORMS = "sqlite:////absolute/file or postgresql://user:password@host/name"
 
 
@@ -64,13 +65,20 @@ def database_errors(engine: Engine) -> Iterator[None]:
 @contextmanager
 def connected(engine: Engine) -> Iterator[Connection]:
     """Yield a connection; whatever goes wrong in getting one or using it is a StorageError."""
-    with database_errors(engine):
-        try:
-            connection = engine.connect()
-        except OSError as error:  # drivers pass refused connections and certificates through
-            raise _typed(engine, error) from error
-        with connection:
+    try:
+        with database_errors(engine), _fresh(engine) as connection:
             yield connection
+    except NETWORK as error:
+        raise _typed(engine, error) from error
+
+
+def _fresh(engine: Engine) -> Connection:
+    """Return a connection; those kept from before a server's restart are let go."""
+    try:
+        return engine.connect()
+    except NETWORK:
+        engine.dispose()
+        return engine.connect()
 
 
 def _typed(engine: Engine, error: Exception) -> StorageError:
