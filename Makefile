@@ -11,10 +11,14 @@ demo: $(VENV)/.train
 
 test: $(VENV)/.dev
 	@$(APT) /usr/bin/chromium chromium
+	@$(APT) /usr/bin/psql postgresql
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-all: $(VENV)/.dev
 	@$(APT) /usr/bin/chromium chromium
+	@$(APT) /usr/bin/psql postgresql
+	@$(APT) /usr/bin/prometheus prometheus
+	@$(APT) /usr/bin/wrk wrk
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev

@@ -47,9 +47,7 @@ def export(
 
 @feedback.command()
 def clear(
-    older_than: Annotated[
-        str, typer.Option("--older-than", help="Age: 30d, 12h.")
-    ],
+    older_than: Annotated[str, typer.Option("--older-than", help="Age: 30d, 12h.")],
     store: Store = None,
     as_json: AsJson = False,
 ) -> None:
