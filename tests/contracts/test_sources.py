@@ -5,7 +5,6 @@ from __future__ import annotations
 from clearsight.testing.contract import suite
 from clearsight.testing.source_contract import SourceContract
 
-
 BUILDS_A_NETWORK = (
     "check_answers_as_the_original",
     "check_reads_the_same_twice",
