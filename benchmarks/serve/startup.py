@@ -20,11 +20,11 @@ HERE = Path(__file__).parent
 PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from clearsight.serve.run import serve
+from clearsight.serve.run import Door, serve
 def ready(url):
     print(time.process_time(), "torch" in sys.modules, flush=True)
     os._exit(0)
-serve([Path(sys.argv[1])], port=0, engine=sys.argv[2], on_ready=ready)
+serve([Path(sys.argv[1])], Door(port=0), engine=sys.argv[2], on_ready=ready)
 """
 
 

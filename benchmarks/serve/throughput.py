@@ -52,8 +52,8 @@ LITSERVE_PACKAGES = (
 SERVE = """
 import sys
 from pathlib import Path
-from clearsight.serve.run import serve
-serve([Path(sys.argv[1])], port=int(sys.argv[2]), engine=sys.argv[3])
+from clearsight.serve.run import Door, serve
+serve([Path(sys.argv[1])], Door(port=int(sys.argv[2])), engine=sys.argv[3])
 """
 
 
