@@ -69,12 +69,8 @@ class Loader:
         budget_bytes: int,
         metrics: Metrics,
     ) -> None:
-        self._open, self._queue, self._budget, self._metrics = (
-            open_model,
-            queue,
-            budget_bytes,
-            metrics,
-        )
+        self._open, self._queue = open_model, queue
+        self._budget, self._metrics = budget_bytes, metrics
         self._resident: list[Model] = []
         self._retired: list[Model] = []
         self._asked: deque[Model] = deque()
@@ -122,8 +118,7 @@ class Loader:
 
     def has_room(self, model: Model) -> bool:
         """Say whether a model fits beside what is loaded; the first one is loaded anyway."""
-        needed = model.memory_bytes or GUESS * len_of_model(model)
-        return not self._resident or self.resident_bytes() + needed <= self._budget
+        return not self._resident or self.resident_bytes() + expected_bytes(model) <= self._budget
 
     def retire(self, model: Model) -> None:
         """Let a model go for good, when its last picture is answered."""
@@ -176,7 +171,7 @@ class Loader:
                 job.future.set_exception(ModelFailedError("The model cannot be loaded."))
 
     def _make_room(self, model: Model) -> None:
-        needed = model.memory_bytes or GUESS * len_of_model(model)
+        needed = expected_bytes(model)
         if needed > self._budget:
             raise StartError(
                 f"The model {model.name!r} needs about {needed / 1e6:.0f} MB; all models together "
@@ -214,6 +209,11 @@ class Loader:
 def len_of_model(model: Model) -> int:
     """Return the size in bytes of a model's file; 0 for one that has none."""
     return model.bundle().manifest.files[MODEL].size if model.source is not None else 0
+
+
+def expected_bytes(model: Model) -> int:
+    """Return the memory a model takes, as measured when it was loaded; a guess before that."""
+    return model.memory_bytes or GUESS * len_of_model(model)
 
 
 def resident_bytes() -> int:
