@@ -63,6 +63,8 @@ def main() -> None:
     model_mb = (bundle / "model.onnx").stat().st_size / 2**20
     first, *rows = [start(bundle, body, extra) for _ in range(options.rounds + 1)]
     of = record.Measurement.of
+    store = ["--store", harness.WORK / "store"]
+    with_store = [start(bundle, body, [*extra, *store])["first answer"] for _ in range(4)][1:]
     units = {"first answer": "s", "processor": "s", "idle memory": "MB"}
     found = {name: of(name, unit, [row[name] for row in rows]) for name, unit in units.items()}
     answer, idle = found["first answer"].median, found["idle memory"].median - model_mb
@@ -76,6 +78,7 @@ def main() -> None:
         commit=record.commit(),
         measurements=[
             *found.values(),
+            of("first answer, with keys and registry", "s", with_store),
             of("first answer, very first start", "s", [first["first answer"]]),
             of("model file", "MB", [model_mb]),
         ],

@@ -5,12 +5,15 @@
 The service time is the median answer of as many waiting clients as there are cores: both cores are
 busy and nothing queues. Capacity is what eight waiting clients get. Both, and the random arrivals
 (latency from the moment a request was due), are measured in every round; load generator included
-on the same two cores.
+on the same two cores. Beside it stands what theory allows: the p99 of the same arrivals at two
+workers that take exactly two over capacity for each picture, first come, first served (M/D/2).
 """
 
 from __future__ import annotations
 
 import argparse
+import heapq
+import random
 import sys
 from pathlib import Path
 
@@ -36,7 +39,7 @@ def main() -> None:
     with harness.Clearsight([harness.bundle(options.network)]) as service:
         for number in range(options.rounds):
             rows.append(measured(service.url, encoded, options.seconds, number))
-    p99, p50, service_ms, rates = (list(column) for column in zip(*rows, strict=True))
+    p99, p50, service_ms, rates, ideal = (list(column) for column in zip(*rows, strict=True))
     ratios = [a / b for a, b in zip(p99, service_ms, strict=True)]
     of = record.Measurement.of
     ratio = of("p99 / service time", "ratio", ratios)
@@ -53,6 +56,12 @@ def main() -> None:
             of("latency p50", "ms", p50),
             of("latency p99", "ms", p99),
             ratio,
+            of("p99 of ideal workers / service time", "ratio", ideal),
+            of(
+                "p99 / p99 of ideal workers",
+                "ratio",
+                [a / b for a, b in zip(ratios, ideal, strict=True)],
+            ),
         ],
         claims=[
             record.Claim(
@@ -78,7 +87,19 @@ def measured(url: str, encoded: list[bytes], seconds: float, seed: int) -> tuple
         f"service {alone:.1f} ms, capacity {rate:.0f}/s, p50 {late['p50']:.1f}, "
         f"p99 {late['p99']:.1f} ms; sent late by {found['generator']['lag_ms']['p99']:.1f} ms (p99)"
     )
-    return late["p99"], late["p50"], alone, rate
+    return late["p99"], late["p50"], alone, rate, ideal_p99_ms(rate, seconds, seed) / alone
+
+
+def ideal_p99_ms(rate: float, seconds: float, seed: int, workers: int = 2) -> float:
+    """Return the p99 that a perfect queue before perfectly even workers gives, in milliseconds."""
+    draw, now, took, latencies = random.Random(seed), 0.0, workers / rate, []
+    free = [0.0] * workers
+    while now < seconds:
+        now += draw.expovariate(SHARE * rate)
+        ends = max(now, heapq.heappop(free)) + took
+        heapq.heappush(free, ends)
+        latencies.append(ends - now)
+    return sorted(latencies)[int(0.99 * len(latencies))] * 1000
 
 
 if __name__ == "__main__":

@@ -104,6 +104,14 @@ def test_a_batch_leaves_work_for_idle_workers():
     assert len(line.take()) == 4
 
 
+def test_a_batch_leaves_busy_workers_their_share_too():
+    line, cats = queue(workers=2), model("cats", batch=8)
+    put(line, cats, 1)
+    line.take()
+    put(line, cats, 6)
+    assert [len(line.take()), len(line.take())] == [3, 2]  # half of what waits, then half again
+
+
 def test_a_batch_keeps_the_first_deadline():
     line, cats = queue(), model("cats", run_s=1.0, batch=8)
     put(line, cats, 1, seconds=2.5)

@@ -149,10 +149,10 @@ class Clearsight(Contender):
     def __init__(self, bundles: list[Path], *options, name: str = "clearsight", env=None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        store = WORK / "store"  # nobody's own models and keys
         command = [sys.executable, "-m", "clearsight", "serve", *bundles, "--port", self.port]
-        command += ["--store", store]
-        super().__init__(name, [*command, *options], env, stdout=subprocess.DEVNULL)
+        # nobody's own models and keys, and byte code kept as in every installation
+        apart = {"XDG_DATA_HOME": str(WORK / "data"), "PYTHONDONTWRITEBYTECODE": ""}
+        super().__init__(name, [*command, *options], apart | (env or {}), stdout=subprocess.DEVNULL)
 
     @property
     def pid(self) -> int:

@@ -42,7 +42,8 @@ def serve(
         Path | None, typer.Option("--tls-key", help="PEM file with the certificate's key.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Worker threads; default one a core.")
+        int | None,
+        typer.Option("--workers", min=1, help="Worker threads; default the cores and one."),
     ] = None,
     queue: Annotated[
         int | None, typer.Option("--queue", min=1, help="Pictures that may wait; more are refused.")

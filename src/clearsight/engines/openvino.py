@@ -10,12 +10,15 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
+from clearsight.core.imports import without
 from clearsight.core.nouns import ImagesNHWC
 from clearsight.engines.compiled import compiled_key, keep_compiled, read_compiled
 from clearsight.engines.session import Compute, ModelSession, Run, Session, cores
+
+with without("openvino.tools.ovc"):  # its converter of models: a tenth of a second, for nothing
+    import openvino
 
 # OpenVINO fetches NumPy's C interface on first use, and two threads that do it at once wait for
 # each other for ever; here the import lock lets one thread do it.

@@ -188,7 +188,8 @@ class FairQueue:
         before = LANES[: LANES.index(lane) + 1]
         ahead = sum(self._ahead_s[name] for name in before)
         running = self._running * model.run_s / 2  # on average half of it is over
-        together = min(model.batch, self._waiting[lane] + count)  # answered when all of them are
+        # those of a batch are answered when all of them are
+        together = min(model.batch, math.ceil((self._waiting[lane] + count) / self._workers))
         ahead = max(0.0, ahead - (together - 1) * model.run_s)
         rounds = max(together, math.ceil(count / self._workers))
         return (ahead + running) / self._workers + rounds * model.run_s + model.load_wait_s()
@@ -206,8 +207,7 @@ class FairQueue:
 
     def _pop(self, lane: dict[Model, deque[Job]], model: Model) -> tuple[list[Job], list[Job]]:
         waiting, now = lane[model], time.monotonic()
-        idle = max(0, self._workers - self._busy - 1)
-        most = min(model.batch, math.ceil(len(waiting) / (1 + idle)))
+        most = min(model.batch, math.ceil(len(waiting) / self._workers))  # the others get theirs
         jobs: list[Job] = []
         late: list[Job] = []
         while waiting and len(jobs) < most:

@@ -40,6 +40,7 @@ UNAUTHORIZED = 401
 SWALLOW_S = 1.0  # how long a refused body is read and dropped, so that the refusal can be read
 
 
+_compact_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _process = secrets.token_hex(10)
 _count = itertools.count()
 
@@ -252,8 +253,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def json_response(value: Any, status: int = 200, content_type: str = JSON) -> Response:
     """Return a JSON answer, text of any script as it is."""
-    body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(status, body.encode("utf-8"), content_type)
+    return Response(status, _compact_json(value).encode("utf-8"), content_type)
 
 
 def problem(request_id: str, error: BaseException) -> dict[str, Any]:

@@ -15,12 +15,13 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from clearsight.serve.http_messages import PROBLEM, plain_problem
+from clearsight.serve.joined_writes import JoinedWrites
 from clearsight.serve.limits import ServiceLimits
 from clearsight.serve.service import Service
 from clearsight.serve.status import Status
@@ -44,7 +45,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock of the first head."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", JoinedWrites(transport, self.loop)))
         self._timer = self.loop.call_later(self.limits.header_s, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -166,7 +167,6 @@ class HttpServer(uvicorn.Server):
         await super().startup(sockets)
         if self._beside is not None:
             self._stop_beside = await self._beside()
-        gc.collect()
         gc.freeze()  # what is loaded stays: no collection walks over it again
         self._on_ready()
 

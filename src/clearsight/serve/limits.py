@@ -13,7 +13,7 @@ class ServiceLimits(Config):
     """What one service takes on; everything beyond is refused, never squeezed in.
 
     Args:
-        workers: threads that run pictures; 0 means one a core.
+        workers: threads that run pictures; 0 means one more than there are cores.
         queue: pictures of one priority that may wait at the same time.
         deadline_s: seconds from a request's arrival after which nobody needs the answer.
         memory_bytes: what all loaded models may take; 0 means half of the machine's.

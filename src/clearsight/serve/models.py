@@ -22,6 +22,7 @@ from clearsight.serve.errors import (
     UnknownModelError,
     UnknownVersionError,
 )
+from clearsight.serve.repeating import Repeating
 
 WATCH_S = 0.25  # between two looks at the catalogue's revision
 UNKNOWN_LOAD_S = 0.5  # what a load is taken to last before one was measured
@@ -148,8 +149,8 @@ class Models:
         self._catalogue, self._new, self._keeper = catalogue, new_model, keeper
         self._revision = catalogue.revision()
         self._served: dict[str, _Served] = {}
-        self._stop, self._refreshing = threading.Event(), threading.Lock()
-        self._watcher: threading.Thread | None = None
+        self._refreshing = threading.Lock()
+        self._watcher: Repeating | None = None
         self.problems: dict[str, str] = {}
         for name, entry in catalogue.entries().items():
             check_name(name)
@@ -160,14 +161,14 @@ class Models:
 
     def watch(self) -> None:
         """Follow the catalogue from now on, in a thread of its own."""
-        self._watcher = threading.Thread(target=self._follow, name="clearsight-watch", daemon=True)
-        self._watcher.start()
+        self._watcher = Repeating(
+            self.refresh, WATCH_S, "clearsight-watch", "the catalogue cannot be read"
+        )
 
     def close(self) -> None:
         """Stop following."""
-        self._stop.set()
         if self._watcher is not None:
-            self._watcher.join()
+            self._watcher.close()
 
     def entries(self, caller: Caller) -> list[Entry]:
         """Return what this caller may see, by name."""
@@ -291,13 +292,6 @@ class Models:
             "Several models are served: say which one with ?model=NAME. "
             f"Allowed: {', '.join(seen)}."
         )
-
-    def _follow(self) -> None:
-        while not self._stop.wait(WATCH_S):
-            try:
-                self.refresh()
-            except Exception as error:  # noqa: BLE001 - the service goes on with what it has
-                log.failure("the catalogue cannot be read", error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Service:
         self.metrics, self.shadows, self.requests = Metrics(), Shadows(), Requests()
         self.ready = True
         self._answers = Remembered(self.limits.remember)
-        count = self.limits.workers or cores()
+        count = self.limits.workers or cores() + 1  # one prepares while another is handed over
         self.queue = FairQueue(count, self.limits.queue, self.limits.shares)
         self._loader: Loader | None = None
         if isinstance(models, Sequence):

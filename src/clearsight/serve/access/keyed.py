@@ -24,6 +24,7 @@ from clearsight.serve.access.rates import Bucket, WrongKeys
 from clearsight.serve.access.terms import Allowance
 from clearsight.serve.access.tokens import digest, id_of
 from clearsight.serve.errors import NotReadyError, QuotaError, UnauthorizedError
+from clearsight.serve.repeating import Repeating
 
 if TYPE_CHECKING:
     from clearsight.serve.access.keys import Key
@@ -97,13 +98,11 @@ class KeyedAccess:
         self._forgets = 0.0
         self._on_close: list[Callable[[], None]] = []
         self.refresh()
-        self._stopped = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._repeat, args=work, name="clearsight-access", daemon=True)
-            for work in ((self.refresh, POLL_S), (self._write, FLUSH_S))
+        self._repeating = [
+            Repeating(work, every_s, "clearsight-access", "the store of keys cannot be used")
+            for work, every_s in ((self.refresh, POLL_S), (self._write, FLUSH_S))
+            if watch
         ]
-        for thread in self._threads if watch else ():
-            thread.start()
 
     def caller(self, token: str | None, address: str) -> Caller:
         """Return who shows a key.
@@ -206,10 +205,8 @@ class KeyedAccess:
 
     def close(self) -> None:
         """Stop reading changes and write what was counted."""
-        self._stopped.set()
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
+        for each in self._repeating:
+            each.close()
         try:
             self._quotas.flush()
         except Exception as error:  # noqa: BLE001 - a stop goes on; what is lost is in the log
@@ -242,17 +239,6 @@ class KeyedAccess:
         if self._clock.elapsed() >= self._forgets:
             self._quotas.forget()
             self._forgets = self._clock.elapsed() + FORGET_S
-
-    def _repeat(self, work: Callable[[], None], every_s: float) -> None:
-        failing = False
-        while not self._stopped.wait(every_s):
-            try:
-                work()
-                failing = False
-            except Exception as error:  # noqa: BLE001 - a store that is away comes back
-                if not failing:
-                    log.failure("the store of keys cannot be used", error)
-                failing = True
 
 
 def open_access(store_folder: Path, database: Database | None = None) -> KeyedAccess:
