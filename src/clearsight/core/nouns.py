@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -104,6 +104,66 @@ class Predictor(Protocol):
 
     def recognize(self, encoded: bytes, top: int = 5) -> Prediction:
         """Decode, prepare and recognize one encoded picture."""
+
+
+PixelsNHWC = NDArray[np.float32]
+"""Pictures (n, h, w, c) float32 in [0, 255], between the whole numbers too."""
+MapsNCHW = NDArray[np.float32]
+Cotangent = Callable[[Scores], Scores]
+"""From logits (n, classes) to the gradient of a scalar a picture with respect to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """What flowed back through a recognizer.
+
+    Args:
+        logits: (n, classes) float32.
+        values: what was asked about: pixels (n, h, w, c), or a layer's maps (n, c, h, w).
+        gradients: of each picture's scalar with respect to `values`, same shape.
+    """
+
+    logits: Scores
+    values: NDArray[np.float32]
+    gradients: NDArray[np.float32]
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A recognizer that gives gradients, over plain arrays: explainers and attacks need no torch.
+
+    Thread-safe; a batch of n gives what n batches of one give.
+    """
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names, in the order of the score columns."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Size and channels of the pictures."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of layers that keep a spatial map, deepest first; empty where there is none."""
+
+    def logits(self, pixels_nhwc: PixelsNHWC) -> Scores:
+        """Return raw scores (n, classes) of pictures with any float32 pixel values."""
+
+    def gradient(
+        self, pixels_nhwc: PixelsNHWC, of: Cotangent, layer: str | None = None
+    ) -> Gradient:
+        """Return the gradient with respect to the pixels, or to the maps of a layer.
+
+        Raises:
+            UsageError: wrong shape or dtype, or no such layer.
+        """
+
+    def attentions(self, pixels_nhwc: PixelsNHWC) -> tuple[NDArray[np.float32], ...]:
+        """Return every block's attention (n, heads, tokens, tokens), first first; else empty."""
+
+    def randomized(self, seed: int) -> Differentiable:
+        """Return the same network with weights drawn anew; explanations of it must differ."""
 
 
 class ImageFilter(Protocol):

@@ -1,0 +1,1 @@
+"""Why a recognizer said so: `methods/`, and scores that say whether an explanation is faithful."""

@@ -1,0 +1,1 @@
+"""What breaks a recognizer: corruptions, deformations, attacks, certificates, the card."""
