@@ -7,37 +7,13 @@ from statistics import NormalDist
 
 import numpy as np
 
+from clearsight.core.proportions import LEVEL as LEVEL
+from clearsight.core.proportions import wilson as wilson
 from clearsight.evaluate.metric import Metric
 from clearsight.evaluate.scored import Scored
 
-LEVEL = 0.95
 RESAMPLES = 500
 RESAMPLED_LABELS_AT_MOST = 10_000_000
-
-
-def wilson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion; (0, 1) when n is 0.
-
-    Args:
-        successes: in [0, n].
-        n: trials.
-        level: confidence, in (0, 1).
-
-    Source: Wilson 1927, "Probable Inference, the Law of Succession, and Statistical Inference".
-
-    Example:
-        >>> [round(end, 4) for end in wilson(8, 10)]
-        [0.4902, 0.9433]
-    """
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
-    return low, high
 
 
 def bootstrap(
