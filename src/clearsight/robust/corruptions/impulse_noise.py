@@ -1,0 +1,29 @@
+"""Impulse noise: single values that are stuck at black or white, as of dead pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clearsight.core.nouns import ImageHWC, ImagesNHWC
+from clearsight.robust.distortion import distortion
+from clearsight.robust.pictures import Random, each_byte
+from clearsight.robust.published import published
+
+SIDE_32 = (0.01, 0.02, 0.03, 0.05, 0.07)
+SIDE_64 = (0.01, 0.02, 0.05, 0.08, 0.14)
+SIDE_224 = (0.03, 0.06, 0.09, 0.17, 0.27)
+
+
+@distortion("Impulse noise", group="published")
+def impulse_noise(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
+    """Set a share of the values to black or white, each half the time."""
+    share = published(images_nhwc, severity, SIDE_32, SIDE_64, SIDE_224)
+
+    def change(picture: ImageHWC, random: Random) -> ImageHWC:
+        drawn = random.random(picture.shape, np.float32)
+        stuck = picture.copy()
+        stuck[drawn < share] = 255
+        stuck[drawn < share / 2] = 0
+        return stuck
+
+    return each_byte(images_nhwc, seed, change)
