@@ -23,7 +23,7 @@ ENGINES = Registry(
     "clearsight.engines",
     "engine",
     not_keys=frozenset(
-        {"compiled", "fastest", "golden", "onnx-file", "open", "predictor", "session"}
+        {"compiled", "fastest", "golden", "onnx-file", "open", "predictor", "session", "torch-live"}
     ),
 )
 
