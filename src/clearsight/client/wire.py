@@ -131,7 +131,8 @@ def _result(item: Mapping[str, Any]) -> Prediction | PictureError:
         raise ValueError("no label")
     present = tuple(str(name) for name in item["labels"]) if "labels" in item else None
     rank = float(item["rank"]) if item.get("rank") is not None else None
-    return Prediction(labels, scores, bool(item["accepted"]), present, rank)
+    likely = tuple(str(name) for name in item["set"]) if "set" in item else None
+    return Prediction(labels, scores, bool(item["accepted"]), present, rank, likely)
 
 
 def _as_picture(error: RefusedError) -> PictureError:

@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from clearsight.core.config import Config
+from clearsight.core.conformal import Conformal
 from clearsight.core.errors import BundleError, ConfigError, StorageError
 from clearsight.core.files import new_folder, sha256_file, storage_errors
 from clearsight.core.nouns import Preprocessing, Task
 from clearsight.core.reference import Reference
+from clearsight.core.rejection import Rejection
 from clearsight.core.variants import Variant
+from clearsight.core.vector_scaling import VectorScaling
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -52,7 +55,11 @@ class WeightLicence(Config):
 
 
 class Manifest(Config):
-    """What a Bundle says of itself; see DESIGN "The Bundle"."""
+    """What a Bundle says of itself; see DESIGN "The Bundle".
+
+    `rejection_threshold` bounds the best score; `rejection` is what training fits since it knows
+    other measures of familiarity.
+    """
 
     format_version: Literal[1] = 1
     id: str = Field(pattern="^[0-9a-f]{16,64}$")
@@ -62,7 +69,10 @@ class Manifest(Config):
     family: str
     preprocessing: Preprocessing
     temperature: float = Field(gt=0)
+    vector: VectorScaling | None = None
     rejection_threshold: float | None = Field(default=None, ge=0, le=1)
+    rejection: Rejection | None = None
+    conformal: Conformal | None = None
     outputs: tuple[str, ...] = ("logits",)
     steps: bool = False
     metrics: dict[str, Any]
@@ -81,6 +91,19 @@ class Manifest(Config):
         if len(set(names)) < len(names) or "" in names:
             raise ValueError("names must be distinct and not empty")
         return names
+
+    @model_validator(mode="after")
+    def _fits_classes(self) -> Manifest:
+        k = len(self.classes)
+        if self.vector is not None and len(self.vector.weights) != k:
+            raise ValueError("vector scaling must hold one weight a class")
+        bounds = self.conformal.thresholds.values() if self.conformal else ()
+        wanted = k if self.conformal and self.conformal.method == "class-conditional" else 1
+        if any(len(bound) != wanted for bound in bounds):
+            raise ValueError(f"conformal thresholds must hold {wanted} numbers a level")
+        if self.task == "multi-label" and (self.vector or self.conformal or self.rejection):
+            raise ValueError("multi-label models have no vector scaling, sets or rejection")
+        return self
 
 
 @dataclass(frozen=True)

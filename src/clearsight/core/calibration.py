@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from clearsight.core.errors import DataError
 from clearsight.core.nouns import Scores, Task
+from clearsight.core.vector_scaling import VectorScaling
 
 LOWEST, HIGHEST = 0.05, 20.0
 MAX_STEPS = 60
@@ -45,7 +46,10 @@ def sigmoid(logits: NDArray[np.floating], temperature: float = 1.0) -> Scores:
 
 
 def probabilities(
-    logits: NDArray[np.floating], temperature: float = 1.0, task: Task = "single-label"
+    logits: NDArray[np.floating],
+    temperature: float = 1.0,
+    task: Task = "single-label",
+    vector: VectorScaling | None = None,
 ) -> Scores:
     """Return calibrated probabilities (n, k): rows sum to 1, but not with "multi-label".
 
@@ -53,7 +57,10 @@ def probabilities(
         logits: (n, k) raw scores, finite.
         temperature: > 0.
         task: with "multi-label" every class is a question of its own.
+        vector: applied to the scores after the temperature; not with "multi-label".
     """
+    if vector is not None:
+        return softmax(vector.apply(np.asarray(logits, dtype=np.float64) / temperature))
     return (sigmoid if task == "multi-label" else softmax)(logits, temperature)
 
 

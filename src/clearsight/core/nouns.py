@@ -48,9 +48,11 @@ class Prediction:
     Args:
         labels: class names, best first.
         scores: calibrated probabilities of `labels`, in [0, 1].
-        accepted: False when the best score is below the Bundle's rejection threshold.
+        accepted: False when the picture is less familiar than the Bundle's rejection threshold.
         present: classes that are in the picture, best first; None unless the task is multi-label.
         rank: mean position on the scale, 0 for the first class; None unless the task is ordinal.
+        set: the conformal set, best first: classes of which the true one is among with the
+            Bundle's level; may be empty; None where the Bundle holds no conformal quantiles.
     """
 
     labels: tuple[str, ...]
@@ -58,6 +60,7 @@ class Prediction:
     accepted: bool = True
     present: tuple[str, ...] | None = None
     rank: float | None = None
+    set: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:

@@ -157,16 +157,16 @@ def project(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=16)
-def directions(dimension: int) -> NDArray[np.float32]:
-    """Return (dimension, `DIRECTIONS`) of +-1 / sqrt(dimension), the same for ever.
+def directions(dimension: int, count: int = DIRECTIONS) -> NDArray[np.float32]:
+    """Return (dimension, count) of +-1 / sqrt(dimension), the same for ever.
 
     The signs come from SHAKE-128 and not from a random number generator, whose stream may change
     from one version to the next.
     """
-    bits = dimension * DIRECTIONS
+    bits = dimension * count
     stream = hashlib.shake_128(b"clearsight reference").digest((bits + 7) // 8)
     signs = np.unpackbits(np.frombuffer(stream, np.uint8))[:bits].astype(np.float32) * 2 - 1
-    return signs.reshape(dimension, DIRECTIONS) / np.float32(np.sqrt(dimension))
+    return signs.reshape(dimension, count) / np.float32(np.sqrt(dimension))
 
 
 def _correlation_eigenvalues(values: NDArray[np.float64]) -> NDArray[np.float64]:

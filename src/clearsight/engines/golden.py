@@ -64,7 +64,8 @@ def golden_pictures(predictor: BundlePredictor) -> tuple[ImagesNHWC, Scores]:
     if not names or wanted.shape != (len(names), len(predictor.classes)):
         raise BundleError(f"{bundle.path}: {GOLDEN_SCORES} does not fit the Bundle's classes.")
     images = np.stack([predictor.prepare(bundle.read(name)) for name in names])
-    return images, probabilities(wanted, manifest.temperature, manifest.task)
+    shares = probabilities(wanted, manifest.temperature, manifest.task, manifest.vector)
+    return images, shares
 
 
 def _same_answers(wanted: Scores, got: Scores, tolerance: float) -> bool:

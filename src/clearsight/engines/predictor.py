@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clearsight.core.bundle import Bundle, Manifest
 from clearsight.core.calibration import probabilities
-from clearsight.core.errors import BundleError
+from clearsight.core.errors import BundleError, DataError, UsageError
 from clearsight.core.nouns import (
     PRESENT,
     ImageHWC,
     ImagesNHWC,
     Prediction,
+    Predictor,
     Preprocessing,
     Scores,
     Task,
 )
+from clearsight.core.rejection import Familiarity, FeatureMemory, score_familiarity
+from clearsight.core.tensors import read_float32
 from clearsight.data.preprocess import prepare_encoded
 from clearsight.engines.session import Outputs, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """Everything that one run of the model says of a batch.
+
+    Args:
+        logits: (n, classes) float32.
+        probabilities: (n, classes) float32, calibrated.
+        familiarity: (n,) float64, see `core.rejection`; None where the Bundle rejects nothing.
+        embeddings: (n, d) float32; None where they were not needed or the model has none.
+    """
+
+    logits: Scores
+    probabilities: Scores
+    familiarity: Familiarity | None
+    embeddings: NDArray[np.float32] | None
 
 
 class BundlePredictor:
@@ -40,6 +61,7 @@ class BundlePredictor:
         for name in {"logits", *bundle.manifest.outputs}:
             if name not in session.outputs:
                 raise BundleError(f"{bundle.path}: the model has no output {name!r}.")
+        self._memory = _memory(bundle)
 
     @property
     def manifest(self) -> Manifest:
@@ -99,29 +121,63 @@ class BundlePredictor:
 
     def logits(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return raw scores (n, classes) float32 of prepared pictures (n, h, w, c) uint8."""
-        scores = self.outputs(images_nhwc)["logits"]
-        if scores.shape != (len(images_nhwc), len(self.classes)):
-            raise BundleError(
-                f"{self.bundle.path}: the model gives scores of shape {scores.shape} for "
-                f"{len(self.classes)} classes and {len(images_nhwc)} pictures."
-            )
-        return scores
+        return self._checked(self.outputs(images_nhwc)["logits"], len(images_nhwc))
 
     def probabilities(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return calibrated probabilities (n, classes) float32 of prepared pictures."""
-        manifest = self.manifest
-        return probabilities(self.logits(images_nhwc), manifest.temperature, manifest.task)
+        return self._calibrated(self.logits(images_nhwc))
 
-    def probabilities_and_embeddings(
-        self, images_nhwc: ImagesNHWC
-    ) -> tuple[Scores, NDArray[np.float32] | None]:
-        """Return `probabilities` and the model's feature vectors (n, d), None where it has none."""
+    def recognized(self, images_nhwc: ImagesNHWC, embeddings: bool = False) -> Recognized:
+        """Return all that one run of the model says of prepared pictures.
+
+        Args:
+            images_nhwc: (n, h, w, c) uint8, from `prepare`.
+            embeddings: feature vectors are wanted, where the model has them.
+
+        Raises:
+            BundleError: see `outputs`.
+        """
+        has = "embedding" in self.manifest.outputs
+        wanted = has and (embeddings or self._memory is not None)
+        names = ("logits", "embedding") if wanted else ("logits",)
+        found = self.outputs(images_nhwc, names)
+        logits = self._checked(found["logits"], len(images_nhwc))
+        shares = self._calibrated(logits)
+        vectors = found["embedding"].reshape(len(images_nhwc), -1) if wanted else None
+        return Recognized(logits, shares, self._familiarity(logits, shares, vectors), vectors)
+
+    def predictions(self, images_nhwc: ImagesNHWC, top: int = 5) -> list[Prediction]:
+        """Return one Prediction for each prepared picture; `top` as in `prediction`."""
+        seen = self.recognized(images_nhwc)
+        return [
+            self.prediction(row, top, None if seen.familiarity is None else seen.familiarity[index])
+            for index, row in enumerate(seen.probabilities)
+        ]
+
+    def _calibrated(self, logits: Scores) -> Scores:
         manifest = self.manifest
-        if "embedding" not in manifest.outputs:
-            return self.probabilities(images_nhwc), None
-        found = self.outputs(images_nhwc, ("logits", "embedding"))
-        scores = probabilities(found["logits"], manifest.temperature, manifest.task)
-        return scores, found["embedding"].reshape(len(images_nhwc), -1)
+        return probabilities(logits, manifest.temperature, manifest.task, manifest.vector)
+
+    def _familiarity(
+        self, logits: Scores, shares: Scores, vectors: NDArray[np.float32] | None
+    ) -> Familiarity | None:
+        rejection = self.manifest.rejection
+        if rejection is None:
+            return None
+        if self._memory is None or vectors is None:
+            return score_familiarity(rejection.method, logits, shares)
+        try:
+            return self._memory.familiarity(vectors)
+        except DataError as error:
+            raise BundleError(f"{self.bundle.path}: {error}") from error
+
+    def _checked(self, scores: Scores, n: int) -> Scores:
+        if scores.shape != (n, len(self.classes)):
+            raise BundleError(
+                f"{self.bundle.path}: the model gives scores of shape {scores.shape} for "
+                f"{len(self.classes)} classes and {n} pictures."
+            )
+        return scores
 
     def recognize(self, encoded: bytes, top: int = 5) -> Prediction:
         """Decode, prepare and recognize one encoded picture.
@@ -130,18 +186,25 @@ class BundlePredictor:
             ImageError: the bytes are no usable picture.
             BundleError: the model gives NaN or infinity.
         """
-        return self.prediction(self.probabilities(self.prepare(encoded)[None])[0], top)
+        return self.predictions(self.prepare(encoded)[None], top)[0]
 
-    def prediction(self, probabilities: Scores, top: int = 5) -> Prediction:
+    def prediction(
+        self, probabilities: Scores, top: int = 5, familiarity: float | None = None
+    ) -> Prediction:
         """Return the best classes of one picture.
 
         Args:
-            probabilities: (classes,) float32 from `probabilities`.
+            probabilities: (classes,) float32 from `recognized` or `probabilities`.
             top: how many classes to name.
+            familiarity: the picture's, from `recognized`; None where the Bundle rejects nothing
+                or takes the best score for it.
+
+        Raises:
+            UsageError: the Bundle rejects by something else than the best score and
+                `familiarity` is missing.
         """
         every = np.argsort(-probabilities, kind="stable")
         order = every[: max(1, top)]
-        threshold = self.manifest.rejection_threshold
         present, rank = None, None
         if self.task == "multi-label":
             likely = [index for index in every if probabilities[index] >= PRESENT]
@@ -151,7 +214,50 @@ class BundlePredictor:
         return Prediction(
             labels=tuple(self.classes[index] for index in order),
             scores=tuple(float(probabilities[index]) for index in order),
-            accepted=threshold is None or float(probabilities[order[0]]) >= threshold,
+            accepted=self._accepts(float(probabilities[order[0]]), familiarity),
             present=present,
             rank=rank,
+            set=self._set(probabilities, every),
         )
+
+    def _accepts(self, best: float, familiarity: float | None) -> bool:
+        threshold, rejection = self.manifest.rejection_threshold, self.manifest.rejection
+        if threshold is not None and best < threshold:
+            return False
+        if rejection is None:
+            return True
+        if familiarity is None and rejection.method != "max-softmax":
+            raise UsageError(
+                f"{self.bundle.path} rejects unknown pictures by {rejection.method}, which is not "
+                "in the probabilities. Use predictions(), or recognized() and its familiarity."
+            )
+        return bool((best if familiarity is None else familiarity) >= rejection.threshold)
+
+    def _set(self, probabilities: Scores, every: NDArray[np.int64]) -> tuple[str, ...] | None:
+        conformal = self.manifest.conformal
+        if conformal is None:
+            return None
+        inside = conformal.sets(probabilities[None])[0]
+        return tuple(self.classes[index] for index in every if inside[index])
+
+
+def predictions(predictor: Predictor, images_nhwc: ImagesNHWC, top: int = 5) -> list[Prediction]:
+    """Return one Prediction for each prepared picture, whatever kind of predictor it is."""
+    if isinstance(predictor, BundlePredictor):
+        return predictor.predictions(images_nhwc, top)
+    return [predictor.prediction(row, top) for row in predictor.probabilities(images_nhwc)]
+
+
+def _memory(bundle: Bundle) -> FeatureMemory | None:
+    """Return the features that rejection needs, where it needs any."""
+    rejection = bundle.manifest.rejection
+    if rejection is None or rejection.file is None:
+        return None
+    if "embedding" not in bundle.manifest.outputs:
+        raise BundleError(
+            f"{bundle.path}: rejection by {rejection.method} needs the output 'embedding'."
+        )
+    try:
+        return FeatureMemory(read_float32(bundle.read(rejection.file)))
+    except DataError as error:
+        raise BundleError(f"{bundle.path}: {rejection.file}: {error}") from error

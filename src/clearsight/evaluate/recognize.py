@@ -14,6 +14,7 @@ from clearsight.core.errors import ImageError, UsageError
 from clearsight.core.nouns import Prediction, Predictor, Task
 from clearsight.core.progress import Progress, Silent
 from clearsight.data.source import read_file
+from clearsight.engines.predictor import BundlePredictor, predictions
 from clearsight.evaluate.prepared import Batch, prepared
 
 SUFFIXES = frozenset(
@@ -30,17 +31,20 @@ class Row:
         prediction: None when the file is no usable picture.
         error: why not; None when it is.
         task: the recognizer's.
+        sets: the recognizer gives conformal sets.
     """
 
     path: str
     prediction: Prediction | None
     error: str | None
     task: Task = "single-label"
+    sets: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return DESIGN's fields: path, label, score, scores, accepted, error.
 
-        Beside them `labels` (the classes that are present) of a multi-label recognizer, and
+        Beside them `set` (classes of which the true one is among) where the recognizer gives
+        conformal sets, `labels` (the classes that are present) of a multi-label recognizer, and
         `rank` (the mean position on the scale) of an ordinal one.
         """
         if self.prediction is None:
@@ -58,12 +62,14 @@ class Row:
         }
 
     def _of_the_task(self) -> dict[str, Any]:
-        found = self.prediction
+        found, told = self.prediction, dict[str, Any]()
+        if self.sets:
+            told["set"] = None if found is None else list(found.set or ())
         if self.task == "multi-label":
-            return {"labels": None if found is None else list(found.present or ())}
-        if self.task == "ordinal":
-            return {"rank": None if found is None else found.rank}
-        return {}
+            told["labels"] = None if found is None else list(found.present or ())
+        elif self.task == "ordinal":
+            told["rank"] = None if found is None else found.rank
+        return told
 
     def line(self) -> str:
         """Return one line for a person."""
@@ -75,6 +81,8 @@ class Row:
             best = f"[{', '.join(self.prediction.present) or 'none'}] {best}"
         if self.prediction.rank is not None:
             best = f"{best}, rank {self.prediction.rank:.2f}"
+        if self.prediction.set is not None:
+            best = f"{best}; one of {{{', '.join(self.prediction.set)}}}"
         return f"{self.path}: {best}{'' if self.prediction.accepted else ' (not sure)'}"
 
 
@@ -138,11 +146,11 @@ def _rows(
 ) -> Iterator[Row]:
     good = [image for _, image in batch if not isinstance(image, ImageError)]
     top = top or len(predictor.classes)
-    scores = iter(predictor.probabilities(np.stack(good)) if good else ())
+    found = iter(predictions(predictor, np.stack(good), top) if good else ())
+    sets = isinstance(predictor, BundlePredictor) and predictor.manifest.conformal is not None
     for index, image in batch:
+        path, task = str(files[index]), predictor.task
         if isinstance(image, ImageError):
-            yield Row(str(files[index]), None, image.detail, predictor.task)
+            yield Row(path, None, image.detail, task, sets)
         else:
-            yield Row(
-                str(files[index]), predictor.prediction(next(scores), top), None, predictor.task
-            )
+            yield Row(path, next(found), None, task, sets)

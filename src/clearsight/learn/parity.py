@@ -70,7 +70,8 @@ def check_parity(
     cases = list(_cases(staged, encoded[:max_pictures], trained_pixels[:max_pictures]))
     pixels = np.stack([case.pixels for case in cases])
     logits = _finite(reference(pixels))
-    wanted = probabilities(logits, staged.manifest.temperature, staged.manifest.task)
+    told = staged.manifest
+    wanted = probabilities(logits, told.temperature, told.task, told.vector)
     figures = {
         name: _check_engine(name, open_predictor, staged, cases, wanted)
         for name, open_predictor in openers.items()

@@ -252,7 +252,11 @@ def _answer_schemas() -> Json:
     score: Json = {"type": "number", "minimum": 0, "maximum": 1}
     predictions = array(closed(["label", "score"], label=TEXT, score=score), minItems=1)
     accepted = BOOLEAN | {
-        "description": "False when the model is not sure: the best score is below its threshold"
+        "description": "False when the picture is less familiar than the model's threshold"
+    }
+    likely = array(TEXT) | {
+        "description": "Only of a model with conformal sets: the true class is among these as "
+        "often as its level says; may be empty"
     }
     present = array(TEXT) | {
         "description": "Only of a multi-label model: the classes that are in the picture"
@@ -263,7 +267,7 @@ def _answer_schemas() -> Json:
         "description": "Only of an ordinal model: the mean position on its scale",
     }
     found: Json = {"predictions": predictions, "accepted": accepted, "labels": present}
-    found["rank"] = rank
+    found |= {"rank": rank, "set": likely}
     name: Json = {"type": ["string", "null"]}
     result = closed(["name"], name=name, **found, error=ref("Problem"))
     named: Json = {"id": TEXT, "model": TEXT, "version": TEXT}

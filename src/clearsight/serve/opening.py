@@ -41,9 +41,7 @@ def opener(
         shape = predictor.preprocessing
         blank = np.zeros((1, shape.height, shape.width, shape.channels), np.uint8)
         for count in {1, choice.batch}:
-            predictor.probabilities(np.repeat(blank, count, 0))
-            if embed:
-                predictor.probabilities_and_embeddings(np.repeat(blank, count, 0))
+            predictor.recognized(np.repeat(blank, count, 0), embed)
         grown = resident_bytes() - before
         return Opened(predictor, choice.engine, choice.variant, choice.batch, choice.run_s, grown)
 

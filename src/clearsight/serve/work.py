@@ -14,7 +14,7 @@ from clearsight.core.errors import ImageError
 from clearsight.core.nouns import ImageHWC, ImagesNHWC, Prediction, Predictor, Scores
 from clearsight.data.decode import Limits, check_limits, read_header
 from clearsight.data.preprocess import prepare
-from clearsight.engines.predictor import BundlePredictor
+from clearsight.engines.predictor import BundlePredictor, Recognized
 from clearsight.serve import log
 from clearsight.serve.calls import Job, Observation, Observer
 from clearsight.serve.errors import ModelFailedError
@@ -82,15 +82,14 @@ class Work:
         begun = time.monotonic()
         try:
             images = np.stack([p.image for p in prepared])
-            rows, embeddings = _scores(predictor, images, self.embed)
+            seen = _recognized(predictor, images, self.embed)
         except Exception as error:  # noqa: BLE001 - becomes each picture's typed error
             for p in prepared:
                 self._fail(p.job, error, started)
             return
         batch = _Batch(predictor, started, time.monotonic() - begun, len(prepared))
         for index, p in enumerate(prepared):
-            embedding = None if embeddings is None else embeddings[index]
-            self._answer(p, batch, rows[index], embedding)
+            self._answer(p, batch, seen, index)
 
     def _prepared(self, job: Job, predictor: Predictor, started: float) -> _Prepared | None:
         if not job.future.set_running_or_notify_cancel():
@@ -108,11 +107,16 @@ class Work:
         return _Prepared(job, image, time.monotonic() - begun)
 
     def _answer(
-        self, prepared: _Prepared, batch: _Batch, row: Scores, embedding: Embedding | None
+        self, prepared: _Prepared, batch: _Batch, seen: Recognized | Scores, index: int
     ) -> None:
         job = prepared.job
+        embedding: Embedding | None = None
         try:
-            prediction = batch.predictor.prediction(row, job.top)
+            if isinstance(seen, Recognized):
+                prediction = _prediction(batch.predictor, seen, index, job.top)
+                embedding = None if seen.embeddings is None else seen.embeddings[index]
+            else:
+                prediction = batch.predictor.prediction(seen[index], job.top)
             if not all(0.0 <= score <= 1.0 for score in prediction.scores):  # NaN is in no range
                 raise ModelFailedError(
                     "The model gave scores that are no probabilities for this picture."
@@ -171,13 +175,17 @@ def _observed(job: Job, started: float, **told: Any) -> Observation:
     )
 
 
-def _scores(
-    predictor: Predictor, images: ImagesNHWC, embed: bool
-) -> tuple[Scores, NDArray[np.float32] | None]:
-    """Return probabilities, and feature vectors where they are wanted and the model has them."""
-    if embed and isinstance(predictor, BundlePredictor):
-        return predictor.probabilities_and_embeddings(images)
-    return predictor.probabilities(images), None
+def _recognized(predictor: Predictor, images: ImagesNHWC, embed: bool) -> Recognized | Scores:
+    """Return all that a Bundle says of the pictures; of other predictors the probabilities."""
+    if isinstance(predictor, BundlePredictor):
+        return predictor.recognized(images, embed)
+    return predictor.probabilities(images)
+
+
+def _prediction(predictor: Predictor, seen: Recognized, index: int, top: int) -> Prediction:
+    assert isinstance(predictor, BundlePredictor)  # nothing else gives Recognized
+    familiarity = None if seen.familiarity is None else float(seen.familiarity[index])
+    return predictor.prediction(seen.probabilities[index], top, familiarity)
 
 
 def _shadow_of(job: Job, onlooker: Model, prediction: Prediction) -> Job:

@@ -62,6 +62,7 @@ class WatchedPredictor:
     classes = LABELS
     preprocessing = Preprocessing(height=8, width=8)
     task: Task = "single-label"
+    likely: tuple[str, ...] | None = None
 
     def prepare(self, encoded: bytes) -> ImageHWC:
         """Decode and resize."""
@@ -103,7 +104,7 @@ class WatchedPredictor:
         elif self.task == "ordinal":
             rank = float(np.arange(len(LABELS)) @ probabilities.astype(np.float64))
         labels = tuple(LABELS[i] for i in order)
-        return Prediction(labels, scores, bool(scores[0] > 0.5), present, rank)
+        return Prediction(labels, scores, bool(scores[0] > 0.5), present, rank, self.likely)
 
 
 @dataclass
@@ -142,8 +143,9 @@ class ProtocolContract(Contract):
         """Raw, form, base64 or tensor, over HTTP or gRPC: the Prediction is the predictor's own."""
 
         async def run(mounted: Mounted) -> None:
-            for task, encoded in zip(TASKS, PICTURES, strict=True):
-                mounted.predictor.task = task
+            kinds = [*zip(TASKS, PICTURES, SETS, strict=True), (TASKS[0], PICTURES[0], None)]
+            for task, encoded, likely in kinds:
+                mounted.predictor.task, mounted.predictor.likely = task, likely
                 for top in (3, 5):
                     expected = mounted.predictor.recognize(encoded, top)
                     for way, exchange in mounted.exchanges(encoded, top).items():
@@ -331,6 +333,8 @@ def picture(
     return stream.getvalue()
 
 
+SETS = (LABELS[::-1], None, ())
+"""What stands in a Prediction's `set`, by task: more than was asked for, none, an empty one."""
 PICTURES = (picture("PNG"), picture("JPEG", (9, 200, 60)), picture("WEBP"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from clearsight.core.errors import nearest
@@ -15,10 +16,13 @@ OUTPUTS: dict[str, tuple[str, tuple[int, ...]]] = {
     "accepted": ("BOOL", (-1,)),
 }
 """Datatype and shape of what every model gives; the axes are the pictures and the labels."""
+SET = {"set": (BYTES, (-1,))}
+"""A picture's conformal set as a JSON list; `null` of a model without. It has any length, so it
+is no tensor of its own and holds classes beyond those that were asked for."""
 OUTPUTS_OF_TASK: dict[Task, dict[str, tuple[str, tuple[int, ...]]]] = {
-    "single-label": {},
+    "single-label": {**SET},
     "multi-label": {"present": ("BOOL", (-1, -1))},
-    "ordinal": {"rank": ("FP64", (-1,))},
+    "ordinal": {"rank": ("FP64", (-1,)), **SET},
 }
 
 
@@ -52,7 +56,7 @@ def tensors_of(
         names: which outputs, in order; all of them where empty.
 
     Returns:
-        Tensors with flat `values`: text for `label`, floats for `score` and `rank`, else bools.
+        Tensors with flat `values`: text for `label` and `set`, floats for `score` and `rank`, else bools.
     """
     count, labels = len(predictions), len(predictions[0].labels)
     tensors = []
@@ -67,17 +71,19 @@ def prediction_of(values: Mapping[str, Content]) -> Prediction:
     """Return the Prediction of one picture.
 
     Args:
-        values: flat values by output, text for `label`; from an answer to one picture.
+        values: flat values by output, text for `label` and `set`; from an answer to one picture.
     """
     labels = tuple(str(label) for label in values["label"])
-    present, rank = None, None
+    present, rank, likely = None, None, None
     if "present" in values:
         pairs = zip(labels, values["present"], strict=True)
         present = tuple(label for label, is_there in pairs if is_there)
     if "rank" in values:
         rank = float(values["rank"][0])
+    if "set" in values and (names := json.loads(str(values["set"][0]))) is not None:
+        likely = tuple(str(name) for name in names)
     scores = tuple(float(score) for score in values["score"])
-    return Prediction(labels, scores, bool(values["accepted"][0]), present, rank)
+    return Prediction(labels, scores, bool(values["accepted"][0]), present, rank, likely)
 
 
 def _values(name: str, predictions: Sequence[Prediction]) -> Content:
@@ -90,5 +96,7 @@ def _values(name: str, predictions: Sequence[Prediction]) -> Content:
             return [bool(one.accepted) for one in predictions]
         case "present":
             return [label in (one.present or ()) for one in predictions for label in one.labels]
+        case "set":
+            return [json.dumps(one.set, ensure_ascii=False) for one in predictions]
         case _:
             return [0.0 if one.rank is None else one.rank for one in predictions]

@@ -131,6 +131,7 @@ class Rest:
             one["accepted"],
             tuple(one["labels"]) if "labels" in one else None,
             one.get("rank"),
+            tuple(one["set"]) if "set" in one else None,
         )
 
 
@@ -169,6 +170,7 @@ def _result(request: Request, outcome: Prediction | BaseException) -> dict[str, 
     return {
         "predictions": [{"label": label, "score": float(score)} for label, score in pairs],
         "accepted": bool(outcome.accepted),
+        **({} if outcome.set is None else {"set": list(outcome.set)}),
         **({} if outcome.present is None else {"labels": list(outcome.present)}),
         **({} if outcome.rank is None else {"rank": outcome.rank}),
     }
