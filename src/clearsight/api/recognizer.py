@@ -83,6 +83,7 @@ def train(
     epochs: float | None = None,
     model: str | None = None,
     seed: int | None = None,
+    harden: str | None = None,
     config: str | Path | None = None,
     settings: Sequence[str] = (),
     resume: bool = False,
@@ -97,6 +98,8 @@ def train(
         epochs: passes over the training pictures.
         model: "auto", a family, or a timm model name.
         seed: same seed, same split (and, with `epochs`, same weights on CPU).
+        harden: train to hold when pictures are changed ("noise", "augmix", "prime") or attacked
+            ("fast", "pgd", "trades"); what that costs on clean pictures is measured.
         config: a TOML or JSON settings file.
         settings: single settings, for example ["split.val=0.2"].
         resume: continue the unfinished run in `out`.
@@ -112,6 +115,7 @@ def train(
         epochs=epochs,
         model=model,
         seed=seed,
+        harden=harden,
     )
     result = train_run(Path(data), Path(out), resolved, progress or Silent(), None, resume)
     return Recognizer(result.run)

@@ -97,6 +97,7 @@ def train_settings(
     epochs: float | None,
     model: str | None,
     seed: int | None,
+    harden: str | None = None,
 ) -> TrainSettings:
     """Resolve settings: file first, then options, then single settings; the later one wins.
 
@@ -114,7 +115,8 @@ def train_settings(
         "seed": seed,
     }
     values |= {name: value for name, value in options.items() if value is not None}
-    return TrainSettings.parse(override(values, list(settings)))
+    hardened = [] if harden is None else [f"harden={harden}"]
+    return TrainSettings.parse(override(values, [*hardened, *settings]))
 
 
 def train_run(

@@ -29,6 +29,14 @@ def train(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Same seed, same split.")
     ] = None,
+    harden: Annotated[
+        str | None,
+        typer.Option(
+            "--harden",
+            help="Hold when pictures change: noise, augmix, prime; or under attack: fast, pgd, "
+            "trades.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML or JSON file with settings.")
     ] = None,
@@ -44,8 +52,15 @@ def train(
 ) -> None:
     """Train a recognizer from a folder of labelled images."""
     from clearsight import api
+    from clearsight.learn.hardened import say_hardened
 
-    options: dict[str, Any] = {"time": time, "epochs": epochs, "model": model, "seed": seed}
+    options: dict[str, Any] = {
+        "time": time,
+        "epochs": epochs,
+        "model": model,
+        "seed": seed,
+        "harden": harden,
+    }
     settings = api.train_settings(config=config, settings=set_ or [], **options)
     if resume and (any(value is not None for value in options.values()) or config or set_):
         raise typer.BadParameter("--resume continues with the settings the run began with.")
@@ -64,10 +79,12 @@ def train(
             "family": run.family,
             "seconds": round(run.seconds, 2),
             "evaluate": figures,
+            **({"hardened": run.hardened} if run.hardened else {}),
         },
         [
             f"Trained {run.family} in {run.seconds:.1f} s: validation accuracy "
             f"{figures['accuracy']:.4f} (95 % CI {low:.4f}-{high:.4f}, n {figures['n']}).",
+            *(say_hardened(run.hardened) if run.hardened else []),
             f"Bundle: {run.bundle.path}",
             f"Next:   clearsight evaluate {out}",
             f"        clearsight serve {out}",

@@ -23,6 +23,7 @@ from clearsight.learn.allocator import kept_memory
 from clearsight.learn.choose import Candidate, shortlist
 from clearsight.learn.classical_names import classical_config, classical_names
 from clearsight.learn.family import FAMILIES, Budget, Facts, Family, Fitted, Job, OpenModel
+from clearsight.learn.hardened import Side, hardened_job, judge_hardened, that_harden
 from clearsight.learn.imbalance import Remedy, find_remedy
 from clearsight.learn.inputs import Parts
 from clearsight.learn.settings import TrainSettings
@@ -75,6 +76,7 @@ class Trained:
         quarantined: pictures of both parts that turned out damaged when they were decoded.
         seconds: wall clock of decoding and training.
         unlearnt: classes of which no training picture could be read.
+        hardened: what hardening brought on validation, see `judge_hardened`; None without it.
         balanced: whether candidates are ranked by balanced accuracy.
     """
 
@@ -90,12 +92,18 @@ class Trained:
     seconds: float
     unlearnt: tuple[str, ...] = ()
     balanced: bool = False
+    hardened: dict[str, Any] | None = None
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Better is larger: validation accuracy (see `balanced`), then log-loss."""
-        accuracy = "balanced_accuracy" if self.balanced else "accuracy"
-        return (self.figures[accuracy], -self.figures["log_loss"])
+        """Better is larger: validation accuracy (see `balanced`), then log-loss.
+
+        With hardening, the mean of that accuracy and of the one on harder pictures.
+        """
+        accuracy = self.figures["balanced_accuracy" if self.balanced else "accuracy"]
+        if self.hardened is not None:
+            accuracy = (accuracy + (self.hardened["accuracy"] or 0.0)) / 2
+        return (accuracy, -self.figures["log_loss"])
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,8 @@ class Contest:
             report=report,
             track=track,
         )
-        fitted = family.fit(job)
+        harden = self.settings.harden
+        fitted = family.fit(hardened_job(job, harden, family.capabilities.gradients))
         self._warn_if_cut_short(fitted)
         val, logits = score_in_time(
             fitted, val, self.settings.seed, self._scoring_s(budget), self.progress
@@ -185,6 +194,7 @@ class Contest:
             seconds=time.monotonic() - began,
             unlearnt=unlearnt(train, self.facts.classes),
             balanced=self.remedy is not None,
+            hardened=judge_hardened(fitted, Side(logits, val), harden, job.task, job.seed),
         )
 
     def _scoring_s(self, budget: Budget) -> float:
@@ -232,7 +242,7 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
     Raises:
         UnknownKeyError: no such family or timm model.
         ConfigError: the family's configuration is wrong, or is given without a family; or an
-            option of training is wrong, or would do nothing.
+            option of training is wrong, or would do nothing; or the hardening does not apply.
         MissingExtraError: a tracker's package is not installed.
     """
     if settings.ensemble_cost > 1 and (settings.model != "auto" or settings.time_s is None):
@@ -244,13 +254,14 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
     if settings.model != "auto":
         candidate = named(settings.model, settings.family)
         build_family(candidate)
-        return _that_take([candidate], settings.training, facts)
+        taken = _that_take([candidate], settings.training, facts)
+        return that_harden(taken, settings.harden, facts)
     if settings.family:
         raise ConfigError(
             f"Options of a family ({', '.join(sorted(settings.family))}) need to know which: "
             "add --model NAME. With --model auto each family takes its own."
         )
-    found = shortlist(facts, settings.time_s)
+    found = that_harden(shortlist(facts, settings.time_s), settings.harden, facts)
     if facts.task == "single-label" and not settings.training.given():
         return found  # to look closer takes loading torch, which the race does beside other work
     return _that_take(found, settings.training, facts)

@@ -16,7 +16,7 @@ from clearsight.core.config import Config
 from clearsight.core.nouns import ImagesNHWC, Preprocessing, Scores, Task
 from clearsight.core.progress import Progress, Silent
 from clearsight.core.registry import Registry
-from clearsight.learn.training import Training
+from clearsight.learn.training import Choice, Training
 
 FAMILIES = Registry("clearsight.learn.families", "model family", extra="train")
 
@@ -118,6 +118,8 @@ class Job:
         progress: where to report.
         task: what a label is.
         training: what the user decided about gradient descent; families without it get none.
+        harden: key of `learn/hardening` with options, or None; families without gradient descent
+            get changed pictures instead, see `learn.hardened`.
         report: told (part of the run done in [0, 1], validation accuracy) whenever the family
             validates; whatever it raises ends the training (search prunes this way).
         track: told (step, figures by name) for curves: loss, learning_rate, val_accuracy.
@@ -144,6 +146,7 @@ class Job:
         return strata(self.train_labels)
 
     track: Callable[[int, Mapping[str, float]], None] = field(default=lambda step, figures: None)
+    harden: Choice | None = None
 
 
 def strata(labels: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from clearsight.core.config import Config
 from clearsight.core.nouns import Task
 from clearsight.learn.tracking import Tracker
-from clearsight.learn.training import Training
+from clearsight.learn.training import Choice, Training
 
 DEFAULT_TIME_S = 600.0
 
@@ -33,6 +33,8 @@ class TrainSettings(Config):
             scale of an "ordinal" task).
         family: the chosen family's own configuration.
         training: how networks are trained; refused by families without gradient descent.
+        harden: key of `learn/hardening` with options: train to hold when pictures are noisy,
+            changed or attacked, and measure what that costs on clean ones.
         imbalance: what to do when the largest class is several times the smallest: "auto" aims
             at the accuracy averaged over classes; "off" lets each picture count the same.
         ensemble_cost: `auto` may join several of its recognizers into one where that is better on
@@ -51,6 +53,7 @@ class TrainSettings(Config):
     task: Task | None = None
     family: dict[str, Any] = Field(default_factory=dict)
     training: Training = Training()
+    harden: Choice | None = None
     imbalance: Literal["auto", "off"] = "auto"
     ensemble_cost: float = Field(default=1.0, ge=1)
     track: tuple[Tracker, ...] = ()

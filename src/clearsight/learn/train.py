@@ -24,6 +24,7 @@ from clearsight.learn.contest import (
     find_candidates,
     finishing_s,
 )
+from clearsight.learn.hardened_price import price_s, with_price
 from clearsight.learn.imbalance import Imbalance, find_remedy, say_imbalance
 from clearsight.learn.inputs import Parts, affordable_parts, cut, find_facts, task_of
 from clearsight.learn.run_folder import RunFolder, RunRecord, check_same_data
@@ -42,6 +43,7 @@ class TrainResult:
         family: key of the family that won.
         seconds: wall clock from the start of the command until the Bundle was on disk.
         evaluation: figures on the validation part.
+        hardened: what hardening brought and cost there, see `learn.hardened`; None without it.
     """
 
     run: Path
@@ -49,6 +51,7 @@ class TrainResult:
     family: str
     seconds: float
     evaluation: dict[str, Any]
+    hardened: dict[str, Any] | None = None
 
 
 def train(
@@ -94,8 +97,10 @@ def train(
     folder.begin(record)
     folder.write_splits(dataset)
     contest = Contest(parts, facts, settings, seams, folder.work, progress)
-    race = Race(contest, end_of_race(settings, started))
+    end = end_of_race(settings, started)
+    race = Race(contest, end if end is None else end - price_s(settings))
     best = race.run(candidates)
+    best = with_price(contest, best, end)
     return conclude(folder, record, dataset, contest, best, started, race.told())
 
 
@@ -141,7 +146,7 @@ def conclude(
     if "mlflow" in record.settings.track:
         told_settings = {"settings": record.settings.model_dump(mode="json")}
         export_to_mlflow(folder.path, outcome | told_settings, contest.progress)
-    return TrainResult(folder.path, bundle, learnt.family, seconds, best.figures)
+    return TrainResult(folder.path, bundle, learnt.family, seconds, best.figures, best.hardened)
 
 
 def end_of_race(settings: TrainSettings, started: float) -> float | None:
@@ -237,6 +242,7 @@ def _finished(folder: RunFolder, record: RunRecord) -> TrainResult:
         outcome["family"],
         outcome["seconds"],
         outcome["evaluate"],
+        outcome["story"].get("hardened"),
     )
 
 
@@ -293,6 +299,7 @@ def _learnt(
             "training": duration_text(best.seconds),
             **told,
             **({"unlearnt": list(best.unlearnt)} if best.unlearnt else {}),
+            **({"hardened": best.hardened} if best.hardened else {}),
         },
         counts=_counts(dataset),
         task=task_of(dataset, record.settings),

@@ -14,6 +14,7 @@ from clearsight.core.nouns import TASKS, Preprocessing
 from clearsight.core.seeds import derive_seed
 from clearsight.learn.family import Capabilities, Facts, Job
 from clearsight.learn.fitted_network import FittedNetwork
+from clearsight.learn.hardening import build_hardening
 from clearsight.learn.label_preserving import LabelPreserving, Verdict
 from clearsight.learn.networks.compact_network import CompactNetwork
 from clearsight.learn.networks.input_size import input_size
@@ -140,6 +141,8 @@ class Compact:
         if job.budget.epochs is not None:
             return width, job.budget.epochs
         pass_s = seconds_per_pass(self._network(job, width), job, batch_size=self._batch(job))
+        if job.harden is not None:
+            pass_s *= build_hardening(job.harden, job.task).cost
         passes = job.budget.remaining_s() / pass_s
         if self.config.width is None and len(job.train_labels) >= WIDE_PICTURES:
             for wide in reversed(WIDTHS):

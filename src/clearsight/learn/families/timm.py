@@ -153,8 +153,19 @@ class Timm:
         return _counted(network) | self._staged(network, job, recipe)
 
     def _staged(self, network: TimmNetwork, job: Job, recipe: Recipe) -> dict[str, Any]:
-        """Fit the head, then train as many layers as were asked for or the time allows."""
+        """Fit the head, then train as many layers as were asked for or the time allows.
+
+        Hardening needs all of them: maps of lower layers that are computed once are of plain
+        pictures, and a blend with the first weights is chosen by plain pictures alone.
+        """
+        if job.harden is not None and self.config.layers not in ("auto", "all"):
+            raise ConfigError(
+                f"family.layers={self.config.layers} does not go with harden={job.harden.name}: "
+                "all layers learn on harder pictures. Leave family.layers out."
+            )
         head = start_head(network, job)
+        if job.harden is not None:
+            return {"layers": "all", **train_network(network, job, recipe)}
         stage = choose_stage(network, job, self.config.layers, head, recipe)
         job.progress.say(f"Layers that learn: {stage.layers}", reason=stage.reason)
         told: dict[str, Any] = {"layers": stage.layers, "layers_reason": stage.reason}

@@ -103,6 +103,7 @@ def keep(folder: Path, trained: Trained, contest: Contest) -> Trained:
             "preprocessing": trained.preprocessing.model_dump(),
             "figures": trained.figures,
             "seconds": trained.seconds,
+            "hardened": trained.hardened,
         }
         write_json(place / "facts.json", facts)
     return found(folder, trained.candidate, contest)
@@ -151,6 +152,7 @@ def found(folder: Path, candidate: Candidate, contest: Contest) -> Trained:
             seconds=facts["seconds"],
             unlearnt=unlearnt(train, contest.facts.classes),
             balanced=contest.remedy is not None,
+            hardened=facts["hardened"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{folder} is damaged: {error}. Remove it to train it again.") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.seeds import generator
 from clearsight.learn.family import Job
+from clearsight.learn.hardening import Hardening
 from clearsight.learn.trainers._device import Device, choose_device, full_precision
+from clearsight.learn.trainers._hardened import Trial, cost, log_loss
 from clearsight.learn.trainers._memory import out_of_memory
 from clearsight.learn.trainers._plan import Plan
 
@@ -24,6 +26,7 @@ COST = 0.03  # part of the training time that validation may take
 SHARE = 0.04  # part of the time left at the start that one scoring may take, and the caller's
 FEWEST = 100
 BATCH_PIXELS, LEAST_BATCH = 2**21, 16  # larger batches fall out of the caches: slower, not faster
+TRIAL_PART = 5  # of the sample: one picture of so many is made harder too
 FORWARD = 0.5  # a picture's forward passes relative to a training step's share, generously
 
 
@@ -37,14 +40,24 @@ class Validation:
         batch: training batch size.
         steps_per_epoch: optimizer steps a pass.
         more: pictures that go through the network beside the sample whenever it is scored.
+        hardening: what the network is to hold against; part of the sample is made harder by it.
     """
 
     def __init__(
-        self, job: Job, device: Device, plan: Plan, batch: int, steps_per_epoch: int, more: int = 0
+        self,
+        job: Job,
+        device: Device,
+        plan: Plan,
+        batch: int,
+        steps_per_epoch: int,
+        more: int = 0,
+        hardening: Hardening | None = None,
     ) -> None:
         self._order = generator(job.seed, "validation").permutation(len(job.val_labels))[:LIMIT]
         self._job, self._device, self._plan = job, device, plan
         self._batch, self._steps_per_epoch, self._more = batch, steps_per_epoch, more
+        self._trial = None if hardening is None else Trial(hardening, job, device)
+        self._forward = FORWARD / cost(hardening)  # a plain pass, in parts of a step's share
         self._seconds = self._more_s = 0.0
         self._whole_s = job.budget.remaining_s()
         self._take(plan.sample or LIMIT)
@@ -52,15 +65,16 @@ class Validation:
     def _take(self, pictures: int) -> None:
         self._numbers = np.sort(self._order[:pictures])
         self.n = len(self._numbers)
-        cost = (self.n + self._more) * FORWARD / self._batch  # in steps
-        passes = max(1, math.ceil(cost / COST / self._steps_per_epoch))
+        self._harder = np.sort(self._order[: max(FEWEST, pictures // TRIAL_PART)])
+        steps = (self.n + self._more + self._trial_pictures) * self._forward / self._batch
+        passes = max(1, math.ceil(steps / COST / self._steps_per_epoch))
         self.every = passes * self._steps_per_epoch
 
     def spare(self, step: int, step_s: float) -> None:
         """Take fewer pictures, once, where scoring them would take too much of the time."""
         if self._plan.sample is not None or math.isinf(self._whole_s):
             return
-        fits = int(SHARE * self._whole_s / (FORWARD * step_s / self._batch))
+        fits = int(SHARE * self._whole_s / (self._forward * step_s / self._batch))
         if fits < self.n:
             pictures = min(self.n, max(FEWEST, fits))
             self._plan.change(step, "sample", pictures)
@@ -76,33 +90,48 @@ class Validation:
         The caller scores the whole validation part once, or what a share of the time allows. From
         the last scoring's time, else a guess from a step's.
         """
-        sample_s = self._seconds or self.n / batch * FORWARD * step_s
+        picture_s = self._forward * step_s / batch
+        sample_s = self._seconds or self.n * picture_s
+        more_s = self._more_s or self._trial_pictures * picture_s
         callers_s = sample_s * len(self._job.val_labels) / max(1, self.n)
-        return self._more_s + sample_s + min(callers_s, SHARE * self._whole_s)
+        return more_s + sample_s + min(callers_s, SHARE * self._whole_s)
 
     def took(self, seconds: float) -> None:
         """Note what the last scoring took with all that belongs to it."""
         self._more_s = max(0.0, seconds - self._seconds)
 
-    def score(self, network: nn.Module) -> tuple[float, float]:
-        """Return (accuracy, cross-entropy) of the sample."""
+    @property
+    def judged(self) -> int:
+        """How many pictures decide which weights are kept."""
+        return self.n if self._trial is None else len(self._harder)
+
+    @property
+    def _trial_pictures(self) -> int:
+        """What the trial costs, in pictures that go through the network once."""
+        return 0 if self._trial is None else self._trial.forwards * len(self._harder)
+
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """Return val_accuracy and val_loss (cross-entropy); hardened_* of the harder pictures."""
         started = time.monotonic()
         logits = network_logits(network, self._job.val_images, self._device, self._numbers)
         labels = torch.from_numpy(np.ascontiguousarray(self._job.val_labels[self._numbers]))
         scores = torch.from_numpy(logits)
         self._seconds = time.monotonic() - started
-        return _accuracy_and_loss(scores, labels)
+        told = _told("val", scores, labels)
+        if self._trial is not None:
+            told |= _told("hardened", *self._trial.score(network, self._harder))
+        return told
+
+
+def _told(name: str, scores: Tensor, labels: Tensor) -> dict[str, float]:
+    accuracy, loss = _accuracy_and_loss(scores, labels)
+    return {f"{name}_accuracy": round(accuracy, 6), f"{name}_loss": round(loss, 6)}
 
 
 def _accuracy_and_loss(scores: Tensor, labels: Tensor) -> tuple[float, float]:
     """Return the share of right answers and the log-loss; several labels count one by one."""
-    if labels.ndim == 2:
-        right = (scores > 0) == (labels > 0)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(scores, labels.float())
-    else:
-        right = scores.argmax(1) == labels
-        loss = torch.nn.functional.cross_entropy(scores, labels)
-    return float(right.float().mean()), float(loss)
+    right = (scores > 0) == (labels > 0) if labels.ndim == 2 else scores.argmax(1) == labels
+    return float(right.float().mean()), float(log_loss(scores, labels))
 
 
 def network_logits(
@@ -156,6 +185,27 @@ def score_network(network: nn.Module, images_nhwc: ImagesNHWC) -> Scores:
         scores = network_logits(network, images_nhwc, device)
     network.to("cpu")
     return scores
+
+
+def worth(entry: Mapping[str, float]) -> float:
+    """Return what weights are judged by: accuracy, with hardening its mean with the hardened one.
+
+    Source:
+        Judging by accuracy under attack: Rice et al., Overfitting in Adversarially Robust Deep
+        Learning (2020), section 3.
+
+    Example:
+        >>> worth({"val_accuracy": 0.9}), worth({"val_accuracy": 0.9, "hardened_accuracy": 0.5})
+        (0.9, 0.7)
+    """
+    clean = entry["val_accuracy"]
+    return (clean + entry["hardened_accuracy"]) / 2 if "hardened_accuracy" in entry else clean
+
+
+def regret(entry: Mapping[str, float]) -> float:
+    """Return the loss that a plateau is seen by; with hardening its mean with the hardened one."""
+    clean = entry["val_loss"]
+    return (clean + entry["hardened_loss"]) / 2 if "hardened_loss" in entry else clean
 
 
 def worth_keeping(accuracy: float, earlier: Sequence[float], n: int) -> bool:

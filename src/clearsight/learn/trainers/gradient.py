@@ -27,13 +27,14 @@ from clearsight.learn.trainers._checkpoint import (
 from clearsight.learn.trainers._clock import Clock
 from clearsight.learn.trainers._device import Device, choose_device, repeatable
 from clearsight.learn.trainers._divergence import cause, finite, told_of_divergence
+from clearsight.learn.trainers._hardened import step_loss
 from clearsight.learn.trainers._identity import identity
 from clearsight.learn.trainers._memory import free_memory, out_of_memory
 from clearsight.learn.trainers._optimizers import Optimizers, default_groups
 from clearsight.learn.trainers._plan import Plan
 from clearsight.learn.trainers._signals import stop_signals
 from clearsight.learn.trainers._sparkline import sparkline
-from clearsight.learn.trainers._validation import Validation, flat, worth_keeping
+from clearsight.learn.trainers._validation import Validation, flat, regret, worth, worth_keeping
 from clearsight.learn.trainers._validation import score_network as score_network
 from clearsight.learn.trainers.recipe import Recipe as Recipe
 from clearsight.learn.trainers.recipe import resolve
@@ -91,7 +92,7 @@ class _Training:
         self.initial = _copied(network)
         more = ESTIMATE_PICTURES if self.pipeline.averaging else 0
         sizes = (self.batches.size, self.steps_per_epoch, more)
-        self.validation = Validation(job, device, self.plan, *sizes)
+        self.validation = Validation(job, device, self.plan, *sizes, self.pipeline.hardening)
         self.clock = Clock(job.budget)
         self.step = 0
         self.best: dict[str, Tensor] = {}
@@ -211,31 +212,24 @@ class _Training:
         return total
 
     def _loss(self, batch: Batch, progress: float) -> Tensor:
-        with self.device.precision():
-            logits = self.network(self.device.pixels(batch.images_nhwc))
-        return batch.loss(self.pipeline.loss, logits.float(), progress)
+        return step_loss(self.network, self.device, batch, self.pipeline, progress)
 
     def _validate(self, loss: float) -> None:
         started = time.monotonic()
         with self.averages.in_place(self.network, self.job, self.device, self.batch):
-            accuracy, val_loss = self.validation.score(self.network)
-            if not math.isfinite(val_loss):
+            score = self.validation.score(self.network)
+            if not math.isfinite(score["val_loss"]):
                 raise FloatingPointError
-            entry = {
-                "step": self.step,
-                "epoch": round(self.step / self.steps_per_epoch, 3),
-                "loss": round(loss, 6),
-                "val_accuracy": round(accuracy, 6),
-                "val_loss": round(val_loss, 6),
-            }
-            earlier = [past["val_accuracy"] for past in self.curve]
+            epoch = round(self.step / self.steps_per_epoch, 3)
+            entry = {"step": self.step, "epoch": epoch, "loss": round(loss, 6), **score}
+            earlier = [worth(past) for past in self.curve]
             self.curve.append(entry)
-            if worth_keeping(accuracy, earlier, self.validation.n):
+            if worth_keeping(worth(entry), earlier, self.validation.judged):
                 self.best_entry, self.best = entry, _copied(self.network)
         self.validation.took(time.monotonic() - started)
         told = {name: value for name, value in entry.items() if name != "step"}
         self.job.track(self.step, told | {"learning_rate": self._rate(self.step - 1)})
-        self.job.report(self.plan.progress(self.step), accuracy)
+        self.job.report(self.plan.progress(self.step), score["val_accuracy"])
 
     def _note(self) -> str:
         note = f"epoch {self.step / self.steps_per_epoch:.1f}"
@@ -253,7 +247,7 @@ class _Training:
         window = max(
             PLATEAU_SCORES, math.ceil(PLATEAU_SHARE * self.plan.total / self.validation.every)
         )
-        if flat([entry["val_loss"] for entry in self.curve], window):
+        if flat([regret(entry) for entry in self.curve], window):
             total = self.step + max(self.steps_per_epoch, self.step // 5)
             if total < self.plan.total:
                 self.plan.decide(self.step, total, PLATEAU)
@@ -380,6 +374,7 @@ class _Training:
             "seconds": round(seconds, 3),
             "curve": self.curve,
             "best": self.best_entry,
+            "judged": self.validation.judged,
             "plan": [decision.model_dump() for decision in self.plan.decisions],
             "adjusted": [each.model_dump(exclude_none=True) for each in self.plan.changes],
             "learning_rate": self.pipeline.lr * self.plan.rate(self.step),

@@ -15,6 +15,7 @@ from clearsight.core.registry import Registry
 from clearsight.learn.augment import AUGMENTS, Chain, build_augment
 from clearsight.learn.averaging import AVERAGES, NONE, Averaging
 from clearsight.learn.family import Facts, Job
+from clearsight.learn.hardening import Hardening, build_hardening
 from clearsight.learn.losses import LOSSES, Loss
 from clearsight.learn.mixes import MIXES, Mix
 from clearsight.learn.optimizers import OPTIMIZERS, Groups, Optimizer
@@ -77,6 +78,7 @@ class Pipeline:
         told: every choice with all of its options, JSON-ready; equal for equal pipelines only.
         lr, weight_decay, batch_size, accumulate, clip: see `Recipe`.
         loss, optimizer, schedule, averaging, augment, mix, sampler: what the keys stand for.
+        hardening: what the loss of a step is taken on, or None for the pictures as they are.
     """
 
     told: dict[str, Any]
@@ -92,6 +94,7 @@ class Pipeline:
     augment: Chain | None
     mix: Mix | None
     sampler: Sampler
+    hardening: Hardening | None = None
 
 
 def resolve(recipe: Recipe, job: Job) -> Pipeline:
@@ -116,6 +119,10 @@ def resolve(recipe: Recipe, job: Job) -> Pipeline:
     build = _Builder(job.task, told)
     optimizer = build.optimizer(decided.optimizer)
     told["lr"] = _rate(decided, job.training, optimizer)
+    hardening = None if job.harden is None else build_hardening(job.harden, job.task)
+    if hardening is not None and job.harden is not None:
+        options = hardening.config.model_dump(mode="json")
+        told["harden"] = {"name": job.harden.name, "options": options}
     augment = build_augment(decided.augment or (), job)
     told["augment"] = [
         {"name": choice.name, "options": step.config.model_dump(mode="json")}
@@ -136,6 +143,7 @@ def resolve(recipe: Recipe, job: Job) -> Pipeline:
         augment=augment,
         mix=build.one("mix", MIXES, decided.mix),
         sampler=build.one("sampler", SAMPLERS, decided.sampler),
+        hardening=hardening,
         told=told,
     )
 
