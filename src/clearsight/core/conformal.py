@@ -129,12 +129,33 @@ def fit_conformal(
         Adaptive Coverage" (APS, without randomisation); Angelopoulos et al. 2021, "Uncertainty
         Sets for Image Classifiers using Conformal Prediction" (RAPS).
     """
-    truth = np.asarray(labels, dtype=np.int64)
-    if len(truth) < LEAST_PICTURES:
+    check_enough(len(labels))
+    return fit_part(probabilities, labels, method, classes, level, levels)
+
+
+def check_enough(n: int) -> None:
+    """Pass when there are enough pictures for sets that keep what they promise.
+
+    Raises:
+        DataError: fewer than 100.
+    """
+    if n < LEAST_PICTURES:
         raise DataError(
-            f"Conformal sets need at least {LEAST_PICTURES} held-out pictures, got {len(truth)}: "
+            f"Conformal sets need at least {LEAST_PICTURES} held-out pictures, got {n}: "
             "none are given. Hold out more with --set split.val."
         )
+
+
+def fit_part(
+    probabilities: Scores,
+    labels: NDArray[np.integer],
+    method: SetMethod,
+    classes: Sequence[str],
+    level: int = 95,
+    levels: Sequence[int] = LEVELS,
+) -> Conformal:
+    """Fit on a part of the pictures, however few, for cross-validation; see `fit_conformal`."""
+    truth = np.asarray(labels, dtype=np.int64)
     fit = _fit_by_class if method == "class-conditional" else _fit_pooled
     return fit(probabilities, truth, method, classes, level, levels)
 

@@ -106,7 +106,7 @@ class FeatureMemory:
         width = next(iter(self.arrays.values())).shape[1]
         if seen.shape[1] != width:
             raise DataError(
-                f"The model's features have {seen.shape[1]} directions, those for rejection {width}."
+                f"The model's features have {seen.shape[1]} directions, rejection knows {width}."
             )
         if BANK in self.arrays:
             return _nearness(unit(seen), self.arrays[BANK])

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clearsight.core.conformal import LEAST_OF_A_CLASS, SET_METHODS, SetMethod, fit_conformal
+from clearsight.core.conformal import (
+    LEAST_OF_A_CLASS,
+    SET_METHODS,
+    SetMethod,
+    check_enough,
+    fit_part,
+)
 from clearsight.core.nouns import Scores
 from clearsight.core.seeds import generator
 
@@ -58,6 +64,7 @@ def try_sets(
     Raises:
         DataError: too few pictures, see `fit_conformal`.
     """
+    check_enough(len(labels))
     order = generator(0, "sets").permutation(len(labels))
     order = order[: max(1, MOST_NUMBERS // probabilities.shape[1])]
     shares, truth = probabilities[order], np.asarray(labels, dtype=np.int64)[order]
@@ -87,7 +94,7 @@ def _try(
     covered, sizes = np.zeros(len(truth), np.bool_), np.zeros(len(truth), np.int64)
     for number in range(FOLDS):
         inside = fold == number
-        fitted = fit_conformal(shares[~inside], truth[~inside], method, classes, CHOSEN_AT)
+        fitted = fit_part(shares[~inside], truth[~inside], method, classes, CHOSEN_AT)
         sets = fitted.sets(shares[inside])
         covered[inside] = sets[rows[: len(sets)], truth[inside]]
         sizes[inside] = sets.sum(axis=1)

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearsight.core.bundle import CARD, MODEL, WEIGHTS, Bundle, write_bundle
+from clearsight.core.calibration import probabilities
 from clearsight.core.errors import MissingExtraError
 from clearsight.core.nouns import Predictor, Preprocessing, Scores, Task
+from clearsight.core.rejection import REJECTION_FILE
 from clearsight.core.seeds import generator
 from clearsight.data.cache import PixelCache
 from clearsight.data.dataset import Dataset
@@ -25,6 +27,7 @@ from clearsight.learn.golden import golden_files
 from clearsight.learn.parity import check_parity
 from clearsight.learn.reference import measure_reference
 from clearsight.learn.settings import TrainSettings
+from clearsight.learn.trust import Trust
 
 GATE_PICTURES = 64
 """Validation pictures that the parity gate follows from their bytes to their label."""
@@ -41,8 +44,8 @@ class Learnt:
         family: key of the family.
         fitted: the trained model.
         preprocessing: what its pixels go through.
-        temperature: fitted on the validation part.
-        figures: validation figures for the manifest and card.
+        model: its ONNX file.
+        trust: calibration, conformal sets and rejection, fitted on the validation part.
         fingerprint: of the data.
         settings: the resolved settings.
         family_config: the family's resolved configuration.
@@ -58,8 +61,8 @@ class Learnt:
     family: str
     fitted: Fitted
     preprocessing: Preprocessing
-    temperature: float
-    figures: dict[str, Any]
+    model: bytes
+    trust: Trust
     fingerprint: str
     settings: TrainSettings
     family_config: dict[str, Any]
@@ -92,9 +95,9 @@ def write_learnt(
         GateError: an engine disagrees with the trained model; no Bundle is written.
         StorageError: an I/O failure; nothing is left behind.
     """
-    model = learnt.fitted.onnx_model()
-    about = manifest_facts(learnt, model)
-    about["reference"] = _reference(learnt, model, open_model)
+    model = learnt.model
+    about = manifest_facts(learnt)
+    about["reference"] = _reference(learnt, open_model)
     chosen = _gate_rows(learnt)
 
     def gate(staged: Bundle) -> None:
@@ -115,23 +118,29 @@ def write_learnt(
             learnt.val_logits[chosen[:GOLDEN_PICTURES]],
         ),
     }
+    if learnt.trust.arrays:
+        files[REJECTION_FILE] = safetensors_bytes(learnt.trust.arrays)
     return write_bundle(path, about, files, gate)
 
 
-def manifest_facts(learnt: Learnt, model: bytes) -> dict[str, Any]:
+def manifest_facts(learnt: Learnt) -> dict[str, Any]:
     """Return every Manifest field but the file list."""
+    trust = learnt.trust
     config = learnt.settings.model_dump(mode="json") | {"family": learnt.family_config}
     return {
-        "id": hashlib.sha256(model + learnt.fingerprint.encode()).hexdigest()[:32],
+        "id": hashlib.sha256(learnt.model + learnt.fingerprint.encode()).hexdigest()[:32],
         "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "classes": learnt.classes,
         "family": learnt.family,
         "task": learnt.task,
         "preprocessing": learnt.preprocessing.model_dump(),
-        "temperature": learnt.temperature,
+        "temperature": trust.temperature,
+        "vector": trust.vector and trust.vector.model_dump(mode="json"),
+        "conformal": trust.conformal and trust.conformal.model_dump(mode="json"),
+        "rejection": trust.rejection and trust.rejection.model_dump(mode="json"),
         "outputs": learnt.fitted.outputs,
         "steps": learnt.fitted.steps,
-        "metrics": {"part": "val", **learnt.figures},
+        "metrics": {"part": "val", **trust.figures},
         "data_fingerprint": learnt.fingerprint,
         "seed": learnt.settings.seed,
         "config": config,
@@ -140,14 +149,13 @@ def manifest_facts(learnt: Learnt, model: bytes) -> dict[str, Any]:
     }
 
 
-def _reference(learnt: Learnt, model: bytes, open_model: OpenModel | None) -> dict[str, Any]:
+def _reference(learnt: Learnt, open_model: OpenModel | None) -> dict[str, Any]:
     gives_embedding = "embedding" in learnt.fitted.outputs
+    trust = learnt.trust
     return measure_reference(
-        learnt.val_logits,
-        learnt.temperature,
-        learnt.task,
+        probabilities(learnt.val_logits, trust.temperature, learnt.task, trust.vector),
         learnt.val_cache.images,
-        model,
+        learnt.model,
         open_model if gives_embedding else None,
         learnt.settings.time_s,
     ).model_dump()

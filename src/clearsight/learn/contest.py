@@ -29,6 +29,7 @@ from clearsight.learn.inputs import Parts
 from clearsight.learn.settings import TrainSettings
 from clearsight.learn.tracking import Curves, Track, check_trackers
 from clearsight.learn.training import Training
+from clearsight.learn.trust_settings import check_trust
 from clearsight.learn.validation_rows import score_in_time
 
 SCORING_SHARE = 0.03
@@ -253,7 +254,8 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
     check_trackers(settings.track)
     if settings.model != "auto":
         candidate = named(settings.model, settings.family)
-        build_family(candidate)
+        family = build_family(candidate)
+        check_trust(settings.trust, facts.task, family.capabilities.features)
         taken = _that_take([candidate], settings.training, facts)
         return that_harden(taken, settings.harden, facts)
     if settings.family:
@@ -261,6 +263,7 @@ def find_candidates(settings: TrainSettings, facts: Facts) -> list[Candidate]:
             f"Options of a family ({', '.join(sorted(settings.family))}) need to know which: "
             "add --model NAME. With --model auto each family takes its own."
         )
+    check_trust(settings.trust, facts.task, features=True)
     found = that_harden(shortlist(facts, settings.time_s), settings.harden, facts)
     if facts.task == "single-label" and not settings.training.given():
         return found  # to look closer takes loading torch, which the race does beside other work
@@ -350,8 +353,8 @@ def named(model: str, config: dict[str, Any]) -> Candidate:
 
 
 def finishing_s(time_s: float) -> float:
-    """Seconds kept back for export, parity gate and writing; measured, see benchmarks/learn."""
-    return min(3.0 + 0.02 * time_s, 0.25 * time_s)
+    """Seconds kept back for export, trust, parity gate and writing; see benchmarks/learn."""
+    return min(3.0 + 0.04 * time_s, 0.25 * time_s)
 
 
 def _check_usable(train_cache: PixelCache, val_cache: PixelCache, classes: tuple[str, ...]) -> None:

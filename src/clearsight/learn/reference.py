@@ -7,8 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from clearsight.core.calibration import probabilities
-from clearsight.core.nouns import ImagesNHWC, Scores, Task
+from clearsight.core.nouns import ImagesNHWC, Scores
 from clearsight.core.reference import Reference, reference_of
 from clearsight.core.seeds import generator
 from clearsight.learn.family import OpenModel
@@ -22,9 +21,7 @@ LEAST_TIME_S = 20.0
 
 
 def measure_reference(
-    logits: Scores,
-    temperature: float,
-    task: Task,
+    shares: Scores,
     images: ImagesNHWC,
     model: bytes,
     open_model: OpenModel | None,
@@ -37,9 +34,7 @@ def measure_reference(
     time allows.
 
     Args:
-        logits: (n, classes) of all validation pictures.
-        temperature: fitted on them.
-        task: what a label is.
+        shares: (n, classes) calibrated probabilities of all validation pictures.
         images: (n, h, w, c) uint8 of the same pictures.
         model: the exported ONNX file.
         open_model: opens it; None where it gives no embedding.
@@ -50,7 +45,7 @@ def measure_reference(
         seconds = float("inf") if time_s is None else SHARE_OF_TIME * time_s
         rows = generator(0, "reference").permutation(len(images))[:PICTURES]
         embeddings = _embeddings(images, rows, model, open_model, seconds)
-    return reference_of(probabilities(logits, temperature, task), embeddings)
+    return reference_of(shares, embeddings)
 
 
 def _embeddings(

@@ -10,6 +10,7 @@ from clearsight.core.config import Config
 from clearsight.core.nouns import Task
 from clearsight.learn.tracking import Tracker
 from clearsight.learn.training import Choice, Training
+from clearsight.learn.trust_settings import TrustSettings
 
 DEFAULT_TIME_S = 600.0
 
@@ -35,6 +36,7 @@ class TrainSettings(Config):
         training: how networks are trained; refused by families without gradient descent.
         harden: key of `learn/hardening` with options: train to hold when pictures are noisy,
             changed or attacked, and measure what that costs on clean ones.
+        trust: how scores are calibrated, conformal sets made and unknown pictures rejected.
         imbalance: what to do when the largest class is several times the smallest: "auto" aims
             at the accuracy averaged over classes; "off" lets each picture count the same.
         ensemble_cost: `auto` may join several of its recognizers into one where that is better on
@@ -54,6 +56,7 @@ class TrainSettings(Config):
     family: dict[str, Any] = Field(default_factory=dict)
     training: Training = Training()
     harden: Choice | None = None
+    trust: TrustSettings = TrustSettings()
     imbalance: Literal["auto", "off"] = "auto"
     ensemble_cost: float = Field(default=1.0, ge=1)
     track: tuple[Tracker, ...] = ()

@@ -31,6 +31,7 @@ from clearsight.learn.run_folder import RunFolder, RunRecord, check_same_data
 from clearsight.learn.search.race import Race
 from clearsight.learn.settings import TrainSettings
 from clearsight.learn.tracking import export_to_mlflow
+from clearsight.learn.trust import Trust, fit_trust
 
 
 @dataclass(frozen=True)
@@ -126,14 +127,16 @@ def conclude(
     Raises:
         GateError: the exported model disagrees with the trained one; no Bundle is written.
     """
-    learnt = _learnt(best, contest.parts["val"], dataset, record, told)
+    model = best.fitted.onnx_model()
+    trust = fit_trust(best, contest, model)
+    learnt = _learnt(best, model, trust, contest.parts["val"], dataset, record, told)
     seams = contest.seams
     bundle = write_learnt(folder.bundle, learnt, seams.predictors, seams.card, seams.open_for_few)
     seconds = time.monotonic() - started
     outcome = {
         "family": learnt.family,
         "seconds": round(seconds, 2),
-        "evaluate": best.figures,
+        "evaluate": trust.figures,
         "story": learnt.story,
         "quarantined": [
             {"path": item.name, "reason": item.reason, "detail": item.detail}
@@ -146,7 +149,7 @@ def conclude(
     if "mlflow" in record.settings.track:
         told_settings = {"settings": record.settings.model_dump(mode="json")}
         export_to_mlflow(folder.path, outcome | told_settings, contest.progress)
-    return TrainResult(folder.path, bundle, learnt.family, seconds, best.figures, best.hardened)
+    return TrainResult(folder.path, bundle, learnt.family, seconds, trust.figures, best.hardened)
 
 
 def end_of_race(settings: TrainSettings, started: float) -> float | None:
@@ -275,6 +278,8 @@ def _say_found(dataset: Dataset, progress: Progress) -> None:
 
 def _learnt(
     best: Trained,
+    model: bytes,
+    trust: Trust,
     val: Dataset,
     dataset: Dataset,
     record: RunRecord,
@@ -285,8 +290,8 @@ def _learnt(
         family=best.candidate.key,
         fitted=best.fitted,
         preprocessing=best.preprocessing,
-        temperature=best.temperature,
-        figures=best.figures,
+        model=model,
+        trust=trust,
         fingerprint=record.fingerprint,
         settings=record.settings,
         family_config=best.family.config.model_dump(mode="json"),
@@ -298,6 +303,7 @@ def _learnt(
             "reason": best.candidate.reason,
             "training": duration_text(best.seconds),
             **told,
+            "trust": trust.told,
             **({"unlearnt": list(best.unlearnt)} if best.unlearnt else {}),
             **({"hardened": best.hardened} if best.hardened else {}),
         },

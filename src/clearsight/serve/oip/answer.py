@@ -56,7 +56,8 @@ def tensors_of(
         names: which outputs, in order; all of them where empty.
 
     Returns:
-        Tensors with flat `values`: text for `label` and `set`, floats for `score` and `rank`, else bools.
+        Tensors with flat `values`: text for `label` and `set`, floats for `score` and `rank`,
+        else bools.
     """
     count, labels = len(predictions), len(predictions[0].labels)
     tensors = []
