@@ -56,7 +56,7 @@ class HardeningContract(Contract):
         assert not torch.equal(moved, step_of(SHAPES[0]).pixels(pictures(SHAPES[0])))
 
     def check_stays_in_its_ball(self, hardening: Any) -> None:
-        """An attack changes no value by more than eps; changed pictures stay bytes."""
+        """No value an attack asks the network about is more than eps away; bytes stay bytes."""
         built = hardening(hardening.Config())
         if hardening.by_pictures:
             random = torch.Generator().manual_seed(0)
@@ -67,8 +67,12 @@ class HardeningContract(Contract):
         for name, configs in {"default": [built.config], **other_values(built.config)}.items():
             for config in configs:
                 step = step_of(SHAPES[0])
-                moved = hardening(config).trial(step) - step.pixels(step.images_nhwc)
+                hardening(config).loss(step)
+                asked = [*_asked(step), hardening(config).trial(step)]
+                moved = torch.stack(asked) - step.pixels(step.images_nhwc)
                 assert float(moved.abs().max()) <= 255 * config.eps + TOLERANCE, name
+                assert float(torch.stack(asked).min()) >= 0
+                assert float(torch.stack(asked).max()) <= 255
 
     def check_leaves_everything_alone(self, hardening: Any) -> None:
         """A trial changes neither the pictures nor the network, and leaves no gradients."""
@@ -141,8 +145,8 @@ class HardeningContract(Contract):
         for configs in {"default": [default], **other_values(default)}.values():
             step = step_of(SHAPES[0])
             hardening(configs[0]).loss(step)
-            assert isinstance(step.network, Counting)
-            assert step.network.seen / SHAPES[0][0] == hardening(configs[0]).cost
+            seen = sum(len(pixels) for pixels in _asked(step))
+            assert seen / SHAPES[0][0] == hardening(configs[0]).cost
 
     def broken(self) -> dict[str, Any]:
         """Return one planted violation a clause."""
@@ -164,19 +168,19 @@ class HardeningContract(Contract):
         }
 
 
-class Counting(nn.Module):
-    """A small network with batch normalisation that counts the pictures it has seen."""
+class Asked(nn.Module):
+    """A small network with batch normalisation that remembers which pictures it has seen."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, 8, 3, padding=1)
+        self.conv = nn.Conv2d(channels, 8, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(8)
         self.head = nn.Linear(8, CLASSES)
-        self.seen = 0
+        self.asked: list[Tensor] = []
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits (n, CLASSES)."""
-        self.seen += len(pixels)
+        self.asked.append(pixels.detach())
         maps = torch.relu(self.norm(self.conv(pixels / 255)))
         scores: Tensor = self.head(3 * maps.mean((2, 3)))
         return scores
@@ -192,7 +196,7 @@ def step_of(shape: tuple[int, ...], seed: int = 0, training: bool = True) -> Ste
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        network = Counting(shape[3]).train(training)
+        network = Asked(shape[3]).train(training)
     images = pictures(shape)
     labels = torch.arange(len(images)) % CLASSES
 
@@ -214,6 +218,11 @@ def loss_of(hardening: Any, config: Any, seed: int) -> float:
 class _Options(Config):
     eps: float = Field(default=0.05, gt=0, le=0.5)
     nothing: float = Field(default=0.5)
+
+
+def _asked(step: Step) -> list[Tensor]:
+    assert isinstance(step.network, Asked)
+    return step.network.asked
 
 
 def _plain(step: Step) -> Tensor:
