@@ -1,0 +1,1 @@
+"""Explanation methods: one file a method, the file's name is its key."""
