@@ -4,6 +4,7 @@ from clearsight.api.comparing import compare, compare_runs
 from clearsight.api.converting import import_model, optimize
 from clearsight.api.recognizer import Recognizer, load, train
 from clearsight.api.scoring import evaluate_run, held_out, predict_paths
+from clearsight.api.stressing import stress, stress_run
 from clearsight.api.training import (
     plan_study,
     plan_training,
@@ -24,6 +25,8 @@ __all__ = [
     "plan_study",
     "plan_training",
     "predict_paths",
+    "stress",
+    "stress_run",
     "train",
     "train_run",
     "train_settings",

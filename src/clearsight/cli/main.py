@@ -32,6 +32,7 @@ VERBS = {
     "compare": "Rank recognizers and say which of them differ.",
     "leaderboard": "Train many recognizers for the same time and rank them.",
     "import": "Make a run out of a model from elsewhere: ONNX, Keras, safetensors, timm.",
+    "stress": "Measure what breaks a recognizer: corruptions, deformations, attacks.",
     "optimize": "Make a recognizer faster: int8, fp16, bf16, behind a gate.",
     "predict": "Recognize files and folders into a table.",
     "serve": "Serve recognizers over HTTP, with a page to try them.",

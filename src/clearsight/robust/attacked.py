@@ -13,6 +13,7 @@ from clearsight.core.errors import ClearsightError
 from clearsight.core.nouns import ImagesNHWC, PixelsNHWC, Predictor, Scores
 from clearsight.core.seeds import generator
 from clearsight.robust.attacks import Labels, Target
+from clearsight.robust.attacks.pgd import Pgd
 from clearsight.robust.steps import CROSS_ENTROPY, fooled
 
 ORDER = ("fgsm", "pgd", "apgd-ce", "apgd-t", "square")
@@ -214,8 +215,6 @@ def _look_for_masking(
     found: Attacked,
 ) -> None:
     """Write into `found` which pictures have no gradient, and which no change at all can fool."""
-    from clearsight.robust.attacks.pgd import Pgd
-
     anywhere = Pgd(Pgd.Config(steps=40, step_share=0.1))
     for start in range(0, len(order), size):
         part = order[start : start + size]

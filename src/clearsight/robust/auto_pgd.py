@@ -132,9 +132,7 @@ def _move(state: _State, radius: float, first: bool) -> None:
     state.current = project(moved, state.clean, radius)
 
 
-def _look(
-    model: Differentiable, state: _State, objective: Objective, found: PixelsNHWC
-) -> None:
+def _look(model: Differentiable, state: _State, objective: Objective, found: PixelsNHWC) -> None:
     """Ask for loss and gradient; keep what is wrong in `found`, and the best of what is right."""
     slope = model.gradient(state.current, objective.of(state.labels, state.targets))
     loss = objective.value(slope.logits, state.labels, state.targets)

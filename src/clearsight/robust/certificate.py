@@ -74,7 +74,9 @@ class Certificate:
             "accuracy": self.right / self.n,
             "accuracy_ci": list(wilson(self.right, self.n)),
             "abstained": self.abstained,
-            "at_radius": {f"{radius:g}": count / self.n for radius, count in self.at_radius.items()},
+            "at_radius": {
+                f"{radius:g}": count / self.n for radius, count in self.at_radius.items()
+            },
         }
 
 

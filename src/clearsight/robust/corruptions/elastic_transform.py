@@ -47,9 +47,7 @@ def elastic_transform(images_nhwc: ImagesNHWC, severity: int, seed: int) -> Imag
         across, down = (np.float32(strength) * smooth_field(field, width) for field in fields)
         across += np.arange(columns, dtype=np.float32)
         down += np.arange(rows, dtype=np.float32)[:, None]
-        moved = cv2.remap(
-            stretched, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-        )
+        moved = cv2.remap(stretched, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         return np.asarray(moved.reshape(picture.shape), dtype=np.float32)
 
     return each(images_nhwc, seed, change)
@@ -69,7 +67,5 @@ def _stretched(picture: Floats, stretch: float, random: Random) -> Floats:
     ).astype(np.float32)
     moved = points + random.uniform(-stretch, stretch, points.shape).astype(np.float32)
     affine = cv2.getAffineTransform(points, moved)
-    stretched = cv2.warpAffine(
-        picture, affine, (columns, rows), borderMode=cv2.BORDER_REFLECT_101
-    )
+    stretched = cv2.warpAffine(picture, affine, (columns, rows), borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(stretched.reshape(picture.shape), dtype=np.float32)
