@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clearsight.core.bundle import Manifest, open_bundle
+from clearsight.core.calibration import probabilities
 from clearsight.core.errors import ConfigError
 from clearsight.core.reference import LEAST_FEATURES, Reference, reference_of
 from clearsight.learn.reference import PICTURES, measure_reference
@@ -30,7 +31,7 @@ class Runner:
 
 def measure(runner=None, time_s=None):
     opener = None if runner is None else lambda model: runner
-    return measure_reference(LOGITS, 1.5, "single-label", IMAGES, b"", opener, time_s)
+    return measure_reference(probabilities(LOGITS, 1.5), IMAGES, b"", opener, time_s)
 
 
 def test_classes_and_scores_are_those_of_the_validation_pictures():
@@ -45,7 +46,7 @@ def test_features_are_of_pictures_from_everywhere():
     runner = Runner()
     sorted_by_class = IMAGES[np.argsort(IMAGES.mean(axis=(1, 2, 3)))]
     found = measure_reference(
-        LOGITS, 1.5, "single-label", sorted_by_class, b"", lambda model: runner, None
+        probabilities(LOGITS, 1.5), sorted_by_class, b"", lambda model: runner, None
     ).features
     assert (found.n, found.dimension, runner.pictures) == (PICTURES, 3, PICTURES)
     means = IMAGES.mean(axis=(1, 2))

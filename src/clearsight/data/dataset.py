@@ -40,11 +40,13 @@ class Sample:
         labels: indices into the data set's classes, ascending: one of them, or any number in a
             multi-label data set.
         part: where the data says it belongs; None before `split`.
+        columns: what else a manifest says of it, by column; figures are told for its values.
     """
 
     name: str
     labels: tuple[int, ...]
     part: Part | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> int:
@@ -241,7 +243,7 @@ def _admit(path: Path, key: str, listing: Listing, limits: Limits) -> Dataset:
     classes = tuple(sorted(names.values(), key=natural_key))
     index = {raw: classes.index(name) for raw, name in names.items()}
     samples = tuple(
-        Sample(row.name, tuple(sorted(index[label] for label in row.labels)), row.part)
+        Sample(row.name, tuple(sorted(index[label] for label in row.labels)), row.part, row.columns)
         for row in rows
     )
     left_out = tuple(quarantined), tuple(skipped)

@@ -43,11 +43,13 @@ class Row:
         name: of the picture.
         labels: one class name; any number of them in a multi-label listing.
         part: where the data says it belongs.
+        columns: what else a manifest says of it, by column.
     """
 
     name: str
     labels: tuple[str, ...]
     part: Part | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from clearsight.core.errors import ConfigError, DataError
 from clearsight.core.seeds import generator
-from clearsight.data.dataset import Dataset, Part, Sample
+from clearsight.data.dataset import Dataset, Part
 from clearsight.data.digests import same_content
 
 
@@ -41,7 +41,7 @@ def split(
     wanted = [(part, share) for part, share in shares.items() if part not in present and share > 0]
     parts = _divide(dataset, seed, wanted, fractions[0]) if wanted else {}
     samples = tuple(
-        Sample(sample.name, sample.labels, parts.get(index, sample.part or "train"))
+        replace(sample, part=parts.get(index, sample.part or "train"))
         for index, sample in enumerate(dataset.samples)
     )
     return replace(dataset, samples=samples)

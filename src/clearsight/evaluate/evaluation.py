@@ -7,6 +7,9 @@ from typing import Any
 
 from clearsight.evaluate.figures import Figures, plain
 from clearsight.evaluate.reliability import Bin
+from clearsight.evaluate.selective import Selective
+from clearsight.evaluate.set_figures import SetFigures
+from clearsight.evaluate.slices import Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,9 @@ class Evaluation:
         mistakes: the most confident ones, worst first.
         successes: a few right ones, spread over the classes.
         seconds: wall-clock time of the scoring.
+        sets: what the recognizer's conformal sets gave, by level; empty where it has none.
+        selective: risk and coverage; None for a multi-label recognizer.
+        slices: accuracy on parts of the data, the worst first.
     """
 
     figures: Figures
@@ -63,6 +69,9 @@ class Evaluation:
     mistakes: tuple[Case, ...]
     successes: tuple[Case, ...]
     seconds: float
+    sets: tuple[SetFigures, ...] = ()
+    selective: Selective | None = None
+    slices: tuple[Slice, ...] = ()
 
     @property
     def n(self) -> int:
@@ -82,11 +91,13 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Return the object that `clearsight evaluate --json` prints (DESIGN's field names).
 
-        `conformal` is empty: this Bundle format holds no conformal quantiles.
+        `conformal` is empty where the Bundle holds no conformal quantiles.
         """
         return {
             **self.figures.to_json(),
-            "conformal": {},
+            "conformal": {str(item.level): item.to_json() for item in self.sets},
+            "rejection": self.selective.to_json() if self.selective else None,
+            "slices": [item.to_json() for item in self.slices],
             "classes": list(self.figures.classes),
             "confusion_matrix": self.figures.confusion.tolist(),
             "reliability": [plain(item) for item in self.reliability],

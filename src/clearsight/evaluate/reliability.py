@@ -51,6 +51,37 @@ def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> 
     )
 
 
+def equal_mass(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """Return at most 15 bins that hold about equally many pictures; equal scores share a bin.
+
+    Args:
+        confidence, correct: see `reliability`.
+
+    Source: Nguyen and O'Connor 2015, "Posterior Calibration and Exploratory Analysis for Natural
+        Language Processing Models", section 3 (adaptive bins).
+    """
+    confidence, correct = confidence.ravel(), correct.ravel()
+    ranked = np.sort(confidence)
+    ends = ranked[np.ceil(len(ranked) * np.arange(1, BINS + 1) / BINS).astype(np.int64) - 1]
+    highs = np.unique(ends)
+    lows = np.concatenate([[0.0], highs[:-1]])
+    place = np.searchsorted(highs, confidence, side="left")
+    counts = np.bincount(place, minlength=len(highs))
+    sums = np.bincount(place, weights=confidence, minlength=len(highs))
+    rights = np.bincount(place, weights=correct, minlength=len(highs))
+    return tuple(
+        Bin(float(lows[i]), float(highs[i]), int(n), float(sums[i] / n), float(rights[i] / n))
+        for i, n in enumerate(counts)
+        if n
+    )
+
+
+def calibration_error(bins: tuple[Bin, ...]) -> float:
+    """Return the sum over bins of their share of the pictures times |accuracy - confidence|."""
+    total = sum(part.n * abs(part.accuracy - part.confidence) for part in bins)
+    return total / sum(part.n for part in bins)
+
+
 def untempered(probabilities: Scores, temperature: float, task: Task = "single-label") -> Scores:
     """Return the probabilities as they were before their logits were divided by `temperature`.
 

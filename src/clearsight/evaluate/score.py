@@ -9,15 +9,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from clearsight.core.errors import DataError, ImageError
-from clearsight.core.nouns import Predictor, Scores
+from clearsight.core.calibration import probabilities
+from clearsight.core.errors import DataError
+from clearsight.core.nouns import Predictor
 from clearsight.core.progress import Progress, Silent
 from clearsight.data.dataset import Dataset
+from clearsight.engines.predictor import BundlePredictor
 from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut
 from clearsight.evaluate.figures import figures, scored_as
-from clearsight.evaluate.prepared import prepared
+from clearsight.evaluate.inference import Inferred, infer
 from clearsight.evaluate.reliability import Bin, reliability, untempered
 from clearsight.evaluate.scored import Scored
+from clearsight.evaluate.selective import Selective, selective
+from clearsight.evaluate.set_figures import SetFigures, set_figures
+from clearsight.evaluate.slices import Slice, slices
 
 MISTAKES = 24
 SUCCESSES = 12
@@ -51,17 +56,21 @@ def evaluate(
     classes = tuple(predictor.classes)
     skipped = [LeftOut(item.name, item.reason) for item in dataset.skipped]
     quarantined = [LeftOut(q.name, q.reason, q.detail) for q in dataset.quarantined]
-    scored, kept = score_pictures(predictor, dataset, progress or Silent(), quarantined)
+    inferred, labels = _score(predictor, dataset, progress or Silent(), quarantined)
+    kept, scored = inferred.kept, scored_as(predictor.task, inferred.probabilities, labels)
     return Evaluation(
         figures=figures(scored, classes, seed),
         quarantined=tuple(quarantined),
         skipped=tuple(skipped),
         reliability=reliability(scored.confidence, scored.right),
-        reliability_before=() if temperature is None else _before(scored, temperature),
+        reliability_before=() if temperature is None else _before(scored, inferred, temperature),
         temperature=temperature,
         mistakes=_mistakes(scored, classes, dataset, kept),
         successes=_successes(scored, classes, dataset, kept),
         seconds=time.monotonic() - began,
+        sets=_sets(predictor, scored, classes),
+        selective=_selective(predictor, scored, inferred),
+        slices=_slices(scored, inferred, dataset),
     )
 
 
@@ -80,15 +89,22 @@ def score_pictures(
         DataError: no picture that can be decoded, or a class that the recognizer does
             not know.
     """
+    inferred, labels = _score(predictor, dataset, progress, quarantined)
+    return scored_as(predictor.task, inferred.probabilities, labels), inferred.kept
+
+
+def _score(
+    predictor: Predictor, dataset: Dataset, progress: Progress, quarantined: list[LeftOut]
+) -> tuple[Inferred, NDArray[np.int64]]:
+    """Return what the recognizer gave and the true classes; see `score_pictures`."""
     columns = match_classes(predictor, dataset)
-    rows, kept = _infer(predictor, dataset, progress, quarantined)
-    if not kept:
+    inferred = infer(predictor, dataset, progress, quarantined)
+    if inferred is None:
         raise DataError(
             f"{dataset.root} holds no picture that can be scored: {len(quarantined)} quarantined, "
             f"{len(dataset.skipped)} skipped. Run 'clearsight check' on it."
         )
-    labels = _truth(dataset, kept, columns, predictor)
-    return scored_as(predictor.task, np.concatenate(rows), labels), kept
+    return inferred, _truth(dataset, inferred.kept, columns, predictor)
 
 
 def _truth(
@@ -139,37 +155,34 @@ def _hint(name: str, classes: Sequence[str]) -> str:
     return f"{name!r} (nearest: {folded[close[0]]!r})" if close else repr(name)
 
 
-def _infer(
-    predictor: Predictor,
-    dataset: Dataset,
-    progress: Progress,
-    quarantined: list[LeftOut],
-) -> tuple[list[Scores], list[int]]:
-    """Return probability rows and the indices they belong to; add what fails to `quarantined`."""
-    rows: list[Scores] = []
-    kept: list[int] = []
-    progress.start("evaluate", len(dataset), "images")
-    try:
-        for batch in prepared(predictor, dataset.encoded, len(dataset)):
-            good = [(i, item) for i, item in batch if not isinstance(item, ImageError)]
-            for i, item in batch:
-                if isinstance(item, ImageError):
-                    name = dataset.samples[i].name
-                    quarantined.append(LeftOut(name, item.reason, item.detail))
-                    progress.say("quarantined", path=name, reason=item.reason)
-            if good:
-                rows.append(predictor.probabilities(np.stack([item for _, item in good])))
-                kept += [i for i, _ in good]
-            progress.advance(len(batch))
-    finally:
-        progress.finish()
-    return rows, kept
-
-
-def _before(scored: Scored, temperature: float) -> tuple[Bin, ...]:
-    before = untempered(scored.probabilities, temperature, scored.task)
+def _before(scored: Scored, inferred: Inferred, temperature: float) -> tuple[Bin, ...]:
+    if inferred.logits is None:
+        before = untempered(scored.probabilities, temperature, scored.task)
+    else:
+        before = probabilities(inferred.logits, 1.0, scored.task)
     raw = scored_as(scored.task, before, scored.labels)
     return reliability(raw.confidence, raw.right)
+
+
+def _sets(predictor: Predictor, scored: Scored, classes: Sequence[str]) -> tuple[SetFigures, ...]:
+    if not isinstance(predictor, BundlePredictor) or predictor.manifest.conformal is None:
+        return ()
+    return set_figures(predictor.manifest.conformal, scored, classes)
+
+
+def _selective(predictor: Predictor, scored: Scored, inferred: Inferred) -> Selective | None:
+    if scored.task == "multi-label":
+        return None
+    if isinstance(predictor, BundlePredictor) and inferred.familiarity is not None:
+        return selective(inferred.familiarity, scored.correct, predictor.manifest.rejection)
+    return selective(scored.confidence, scored.correct, None)
+
+
+def _slices(scored: Scored, inferred: Inferred, dataset: Dataset) -> tuple[Slice, ...]:
+    told = [dict(dataset.samples[index].columns) for index in inferred.kept]
+    names = sorted({name for columns in told for name in columns})
+    texts = {name: [columns.get(name) for columns in told] for name in names}
+    return slices(inferred.measures, texts, scored.correct)
 
 
 def _mistakes(

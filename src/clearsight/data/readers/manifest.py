@@ -18,6 +18,9 @@ from clearsight.core.nouns import Task
 from clearsight.data.listing import PART_FOLDERS, Listing, Part, Row, Skipped, printable
 
 _PART_COLUMNS = ("part", "split")
+_OWN_COLUMNS = {"path", "label", "labels", *_PART_COLUMNS}
+MOST_COLUMNS = 32
+LONGEST_CELL = 200
 _SEPARATOR = "|"
 
 
@@ -29,7 +32,7 @@ class Manifest:
         return path.suffix.casefold() in (".csv", ".jsonl") and path.is_file()
 
     def read(self, path: Path) -> Listing:
-        """List the rows; further columns are allowed and not used."""
+        """List the rows; further columns of text or numbers say more of a picture."""
         root = path.parent
         rows: dict[str, tuple[int, Row]] = {}
         skipped: list[Skipped] = []
@@ -42,7 +45,7 @@ class Manifest:
                 skipped.append(Skipped(printable(name) or f"line {line}", f"line {line}: {reason}"))
                 continue
             name = os.path.normpath(name).replace(os.sep, "/")
-            row = Row(name, labels or (), _part(path, line, values))
+            row = Row(name, labels or (), _part(path, line, values), _columns(values))
             first_line, first = rows.setdefault(name, (line, row))
             if first_line != line:
                 _check_repeat(path, first_line, first, line, row)
@@ -133,6 +136,20 @@ def _why_not(root: Path, name: str, labels: tuple[str, ...] | None) -> str:
     if target.exists() and not target.is_file():
         return "not a regular file"
     return ""
+
+
+def _columns(values: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the further columns of a row that hold short text or a number; at most 32."""
+    found = []
+    for name, value in values.items():
+        if not isinstance(name, str) or name in _OWN_COLUMNS or printable(name) != name:
+            continue
+        text = repr(value) if isinstance(value, float) else _text(value)
+        if isinstance(value, bool):
+            text = "yes" if value else "no"
+        if text and len(text) <= LONGEST_CELL and printable(text) == text:
+            found.append((name, text))
+    return tuple(found[:MOST_COLUMNS])
 
 
 def _part(path: Path, line: int, values: dict[str, Any]) -> Part | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clearsight.evaluate.metric import metric
-from clearsight.evaluate.reliability import reliability
+from clearsight.evaluate.reliability import calibration_error, reliability
 from clearsight.evaluate.scored import Scored
 
 
@@ -15,6 +15,4 @@ def ece(scored: Scored) -> float:
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
     """
-    bins = reliability(scored.confidence, scored.right)
-    total = sum(part.n * abs(part.accuracy - part.confidence) for part in bins)
-    return total / scored.confidence.size
+    return calibration_error(reliability(scored.confidence, scored.right))
