@@ -57,7 +57,7 @@ def blur_matrix(size: int, sigma: float, truncate: float = 3.0) -> Floats:
 
 
 def smooth_field(field: NDArray[np.floating], sigma: float) -> Floats:
-    """Return an (h, w) field blurred by a Gaussian that is cut at 3 sigma, mirrored at the border."""
+    """Return an (h, w) field under a Gaussian that ends at 3 sigma, mirrored at the border."""
     down = blur_matrix(field.shape[0], sigma)
     across = blur_matrix(field.shape[1], sigma)
     return np.asarray(down @ field.astype(np.float32) @ across.T, dtype=np.float32)
