@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +34,7 @@ def evaluate(
         )
     figures = evaluation.to_json()
     low, high = figures["accuracy_ci"]
+    trust = [*_set_lines(figures), *_rejection_lines(figures), *_slice_lines(figures)]
     show(
         as_json,
         {**figures, "report": str(report)} | ({"variant": variant} if variant else {}),
@@ -42,6 +43,35 @@ def evaluate(
             f"balanced {figures['balanced_accuracy']:.4f}, macro F1 {figures['macro_f1']:.4f}, "
             f"worst class recall {figures['worst_class_recall']:.4f}",
             f"Log-loss {figures['log_loss']:.4f}, calibration error {figures['ece']:.4f}",
+            *trust,
             f"Report: {report}",
         ],
     )
+
+
+def _set_lines(figures: dict[str, Any]) -> list[str]:
+    return [
+        f"Sets of {level} %: cover {item['coverage']:.4f} (95 % CI {item['coverage_ci'][0]:.4f}-"
+        f"{item['coverage_ci'][1]:.4f}, n {item['n']}), {item['mean_size']:.2f} classes each, "
+        f"worst class {item['worst_class']} {item['worst_class_coverage']:.4f}"
+        for level, item in figures["conformal"].items()
+    ]
+
+
+def _rejection_lines(figures: dict[str, Any]) -> list[str]:
+    told = figures["rejection"]
+    if told is None or told["threshold"] is None:
+        return []
+    accepted, right = told["accepted"], told["accuracy_accepted"]
+    among = "none" if right["value"] is None else f"{right['value']:.4f} of them right"
+    return [f"Accepted by {told['method']}: {accepted['value']:.4f} of {accepted['n']}, {among}"]
+
+
+def _slice_lines(figures: dict[str, Any]) -> list[str]:
+    return [
+        f"Worse than the rest: {item['column']} {item['value']}: {item['accuracy']:.4f} (95 % CI "
+        f"{item['accuracy_ci'][0]:.4f}-{item['accuracy_ci'][1]:.4f}, n {item['n']}), the rest "
+        f"{item['rest']:.4f}"
+        for item in figures["slices"]
+        if item["worse"]
+    ][:3]

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clearsight.evaluate.trust_card import trust_section
+
 CLASSES_NAMED = 50
 WEAKEST = 10
 EVEN = (
@@ -30,6 +32,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         _use(facts),
         _training(facts),
         _quality(facts.get("metrics", {})),
+        trust_section(facts),
         _failures(facts.get("metrics", {})),
         _imbalance(facts.get("story", {}).get("imbalance") or {}),
         _limits(facts),
@@ -57,9 +60,10 @@ def _use(facts: Mapping[str, Any]) -> str:
         "ordinal": f"Placing pictures like the ones it was trained on on a scale of these {k} "
         "classes, in this order. ",
     }
+    marks = ", but marks what looks unfamiliar as not accepted" if facts.get("rejection") else ""
     sorting = (
         f"Sorting pictures like the ones it was trained on into these {k} classes. It answers with "
-        "one of them for every picture, also for one that shows none. "
+        f"one of them for every picture, also for one that shows none{marks}. "
     )
     return (
         f"## Intended use\n\n{what.get(facts.get('task', ''), sorting)}"
@@ -194,6 +198,7 @@ def remedy_text(told: Mapping[str, Any]) -> str:
 
 
 def _limits(facts: Mapping[str, Any]) -> str:
+    scaled = ", and a factor and an offset a class" if facts.get("vector") else ""
     even = (facts.get("story", {}).get("imbalance") or {}).get("even_classes")
     return (
         "## Limits\n\n"
@@ -201,7 +206,7 @@ def _limits(facts: Mapping[str, Any]) -> str:
         "again when camera, place, season or people change.\n"
         "- Disturbed, manipulated or attacked pictures were not tested.\n"
         f"- Scores are probabilities calibrated on the validation part "
-        f"(temperature {facts['temperature']:.3f}){EVEN if even else '.'}\n"
+        f"(temperature {facts['temperature']:.3f}{scaled}){EVEN if even else '.'}\n"
         "- Wrong labels in the data were learnt, and count as mistakes in the figures."
     )
 

@@ -45,16 +45,23 @@ def limits(evaluation: Evaluation, part: str | None = None) -> list[str]:
             f"{len(evaluation.quarantined)} files of the data set could not be decoded and are in "
             "no figure."
         )
-    return [*found, *_always(len(figures.classes), figures.task)]
+    told = evaluation.selective
+    rejects = told is not None and told.threshold is not None
+    return [*found, *_always(len(figures.classes), figures.task, rejects)]
 
 
-def _always(classes: int, task: Task) -> list[str]:
+def _always(classes: int, task: Task, rejects: bool) -> list[str]:
     answers = (
-        f"The recognizer knows {classes} classes; what is none of them it cannot name."
-        if task == "multi-label"
-        else f"The recognizer always answers with one of its {classes} classes, also for a picture "
+        f"The recognizer always answers with one of its {classes} classes, also for a picture "
         "that shows none of them."
     )
+    if task == "multi-label":
+        answers = f"The recognizer knows {classes} classes; what is none of them it cannot name."
+    elif rejects:
+        answers += (
+            " Most of these it marks as not accepted; how many depends on what they show, and no "
+            "picture of the data says it."
+        )
     return [
         "The figures hold for pictures that come about as these did: the same cameras, places, "
         "seasons and people. Measure again when any of that changes.",

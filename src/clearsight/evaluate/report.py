@@ -46,6 +46,7 @@ FACTS = (
     "id",
     "data_fingerprint",
     "versions",
+    "vector",
     "sheet",
 )
 STORY = ("reason", "training", "curve", "augmentation", "imbalance")
