@@ -17,6 +17,7 @@ from clearsight.testing.averaging_contract import AveragingContract
 from clearsight.testing.check_contract import CheckContract
 from clearsight.testing.descriptor_contract import DescriptorContract
 from clearsight.testing.encoder_contract import EncoderContract
+from clearsight.testing.hardening_contract import HardeningContract
 from clearsight.testing.metric_contract import MetricContract
 from clearsight.testing.mix_contract import MixContract
 from clearsight.testing.optimizer_contract import OptimizerContract
@@ -44,6 +45,11 @@ def block_of(page, stem):
 @pytest.mark.parametrize("clause", MetricContract().clauses())
 def test_add_a_metric(clause):
     MetricContract().run(clause, block_of("add-a-metric.md", "my_top_two"))
+
+
+@pytest.mark.parametrize("clause", HardeningContract().clauses())
+def test_add_a_hardening(clause):
+    HardeningContract().run(clause, block_of("add-a-hardening.md", "my_patch"))
 
 
 @pytest.mark.parametrize("clause", CheckContract().clauses())

@@ -27,7 +27,7 @@ class Augmix:
     """Blends chains of random operations; none of them is a corruption that `stress` tests with.
 
     The picture part of the method: the loss that holds three versions of a picture together is
-    not included.
+    in `learn.hardening.augmix`.
 
     Args:
         config: how many chains, how long, how strong.
