@@ -2,6 +2,7 @@
 
 from clearsight.api.comparing import compare, compare_runs
 from clearsight.api.converting import import_model, optimize
+from clearsight.api.explaining import Asked, Explained, PictureExplanation, explain_run
 from clearsight.api.recognizer import Recognizer, load, train
 from clearsight.api.scoring import evaluate_run, held_out, predict_paths
 from clearsight.api.stressing import stress, stress_run
@@ -14,10 +15,14 @@ from clearsight.api.training import (
 )
 
 __all__ = [
+    "Asked",
+    "Explained",
+    "PictureExplanation",
     "Recognizer",
     "compare",
     "compare_runs",
     "evaluate_run",
+    "explain_run",
     "held_out",
     "import_model",
     "load",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clearsight.api.scoring import evaluate_run
 from clearsight.api.training import train_run, train_settings
@@ -12,8 +12,10 @@ from clearsight.core.nouns import Prediction
 from clearsight.core.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from clearsight.api.explaining import PictureExplanation
     from clearsight.core.bundle import Manifest
     from clearsight.evaluate.evaluation import Evaluation
+    from clearsight.explain.subject import Subject
 
 
 class Recognizer:
@@ -38,6 +40,7 @@ class Recognizer:
         self.path = Path(path)
         self._engine = engine
         self._predictor = open_predictor(self.path, engine)
+        self._subject: Subject | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -68,6 +71,41 @@ class Recognizer:
         """Score on `data`, or on the test part of what it was trained on; writes the report."""
         target = None if data is None else Path(data)
         return evaluate_run(self.path, target, None, engine=self._engine)[0]
+
+    def explain(
+        self,
+        image: str | Path | bytes,
+        method: str = "auto",
+        label: str | None = None,
+        against: str | None = None,
+        **options: Any,
+    ) -> PictureExplanation:
+        """Say which part of a picture speaks for a label, and whether that is true.
+
+        Args:
+            image: a path, or the encoded bytes of a picture.
+            method: key of an explainer, or "auto".
+            label: the class to explain; None takes the picture's best.
+            against: the class to compare it with; "next" takes the best other one.
+            options: of the method.
+
+        Raises:
+            ImageError: not a usable picture.
+            UsageError: a method, class or option that does not fit.
+
+        Example:
+            >>> found = load("runs/1").explain("photo.jpg")  # doctest: +SKIP
+            >>> found.told["faithful"], found.told["peak"]  # doctest: +SKIP
+            (True, [120, 84])
+        """
+        from clearsight.api.explaining import Asked, RecognizerExplainer
+        from clearsight.data.source import read_file
+
+        encoded = image if isinstance(image, bytes) else read_file(image)
+        asked = Asked(method, label, against, options)
+        explainer = RecognizerExplainer(self._predictor, asked, self._subject)
+        self._subject = explainer.subject  # keeps gradients open for the next call
+        return explainer.explain(encoded, "" if isinstance(image, bytes) else str(image))
 
 
 def load(path: str | Path, engine: str | None = None) -> Recognizer:

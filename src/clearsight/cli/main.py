@@ -29,6 +29,7 @@ VERBS = {
     "train": "Train a recognizer from a folder of labelled images.",
     "tune": "Search for the best settings within a time, and train them.",
     "evaluate": "Score a recognizer on held-out pictures and write the report.",
+    "explain": "Show why a recognizer says so, and whether that is true.",
     "compare": "Rank recognizers and say which of them differ.",
     "leaderboard": "Train many recognizers for the same time and rank them.",
     "import": "Make a run out of a model from elsewhere: ONNX, Keras, safetensors, timm.",

@@ -88,9 +88,8 @@ def make_explainer(key: str, options: dict[str, Any] | None = None) -> Explainer
 def choose_method(subject: Subject, images_nhwc: ImagesNHWC, torch: bool = True) -> str:
     """Return the key of the method that suits a recognizer.
 
-    Class activation maps cost one pass and are exact where the head is linear; where there are
-    none, or too coarse ones, gradients of a layer fine enough; a transformer's attention; and RISE,
-    which needs nothing but scores.
+    Class activation maps cost one pass and are exact where the head is linear. Where there are
+    none, or too coarse ones: a transformer's attention, else RISE, which needs only scores.
 
     Args:
         subject: the recognizer.
@@ -102,9 +101,9 @@ def choose_method(subject: Subject, images_nhwc: ImagesNHWC, torch: bool = True)
         seen = subject.evidence(one, Question(np.zeros(1, np.int64)))
         if min(seen.shape[1:]) >= FINEST_MAP:
             return "cam"
-    if torch and not subject.why_not_live and not subject.live.layers:
-        if subject.live.attentions(one.astype(np.float32)):
-            return "attention-rollout"
+    looks = torch and not subject.why_not_live and not subject.live.layers
+    if looks and subject.live.attentions(one.astype(np.float32)):
+        return "attention-rollout"
     return "rise"
 
 
