@@ -2,7 +2,8 @@
 
 from clearsight.api.comparing import compare, compare_runs
 from clearsight.api.converting import import_model, optimize
-from clearsight.api.explaining import Asked, Explained, PictureExplanation, explain_run
+from clearsight.api.explaining import Asked, PictureExplanation
+from clearsight.api.explanations import Explained, explain_run
 from clearsight.api.recognizer import Recognizer, load, train
 from clearsight.api.scoring import evaluate_run, held_out, predict_paths
 from clearsight.api.stressing import stress, stress_run
