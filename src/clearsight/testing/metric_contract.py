@@ -36,6 +36,13 @@ EXPECTED = {
     "brier": (0.14 + 0.78 + 0.06 + 0.38) / 4,
     # The bins: 0.5 holds two pictures of which one is right, 0.7 and 0.8 one right each.
     "ece": (2 * abs(0.5 - 0.5) + abs(1 - 0.7) + abs(1 - 0.8)) / 4,
+    # Four pictures and 15 bins: a bin for every score that occurs, the same three.
+    "ece-equal-mass": (2 * abs(0.5 - 0.5) + abs(1 - 0.7) + abs(1 - 0.8)) / 4,
+    # Class by class; 0.3 of the second class is in one bin twice, once true; 0.1 of the third too.
+    "class-wise-ece": (
+        (0.3 + 0.5 + 0.1 + 0.2) + (0.2 + abs(2 * 0.3 - 1) + 0.2) + (2 * 0.1 + 0.2 + 0.5)
+    )
+    / (3 * 4),
 }
 
 
