@@ -10,6 +10,7 @@ from clearsight.data.header import FORMATS
 from clearsight.serve.calls import PRIORITIES
 from clearsight.serve.http_messages import Route
 from clearsight.serve.limits import ServiceLimits
+from clearsight.serve.openapi_explain import explain_operations, explain_schemas
 from clearsight.serve.openapi_oip import oip_operations, oip_schemas
 from clearsight.serve.openapi_parts import (
     BASE64_PICTURE,
@@ -50,7 +51,9 @@ def openapi(service: Service, routes: Sequence[Route]) -> Json:
         service: whose limits hold.
         routes: what it answers; a route of somebody else's protocol is named without details.
     """
+    one = len(service.models.names()) == 1
     operations = _operations(service) | oip_operations() | registry_operations()
+    operations |= explain_operations(one)
     keys = needs_keys(service.access)
     tasks = {model.task for model in service.models.every()}
     paths: dict[str, Json] = {}
@@ -238,6 +241,7 @@ def _schemas(limits: ServiceLimits) -> Json:
         "State": closed(["status"], status={"enum": ["live", "ready", "stopping"]}),
         "Correction": _correction(),
         **registry_schemas(),
+        **explain_schemas(),
         "Anything": {"type": "object"},
     }
 

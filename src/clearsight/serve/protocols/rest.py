@@ -1,4 +1,4 @@
-"""clearsight's own HTTP protocol: POST /v1/recognize and GET /v1/models."""
+"""clearsight's own HTTP protocol: POST /v1/recognize and /v1/explain, GET /v1/models."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from clearsight.serve.answers import answers
 from clearsight.serve.calls import Call, Priority
 from clearsight.serve.catalogue import Entry
 from clearsight.serve.errors import MalformedRequestError
+from clearsight.serve.explaining import Explaining, Wish
 from clearsight.serve.http_messages import (
     PROBLEM,
     Request,
@@ -43,11 +44,13 @@ class Rest:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self._explaining = Explaining(service)
 
     def routes(self) -> list[Route]:
         """Return its routes, each with the scope it needs."""
         return [
             Route("POST", "/v1/recognize", self.recognize, "recognize"),
+            Route("POST", "/v1/explain", self.explain, "explain"),
             Route("GET", "/v1/models", self.models, "recognize"),
         ]
 
@@ -81,6 +84,23 @@ class Rest:
             first = results[0]["error"]
             return json_response({**first, "results": named}, first["status"], PROBLEM)
         return json_response({**answer, "results": named})
+
+    async def explain(self, request: Request) -> Response:
+        """Answer POST /v1/explain: the label of one picture, and what speaks for it."""
+        told = request.options("model", "version", "deadline", "method", "class", "against")
+        call = Call(
+            [],
+            told.get("model"),
+            told.get("version"),
+            DEFAULT_TOP,
+            _deadline(told),
+            caller=request.caller,
+            id=request.id,
+        )
+        wish = Wish(told.get("method", "auto"), told.get("class"), told.get("against"))
+        model, prediction, why = await self._explaining.explain(request, call, wish)
+        answer = _answer(request, model) | _result(request, prediction)
+        return json_response(answer | {"explanation": why})
 
     async def models(self, request: Request) -> Response:
         """Answer GET /v1/models: what is served, with classes and input size."""
@@ -143,11 +163,15 @@ def _call(request: Request) -> Call:
         told.get("model"),
         told.get("version"),
         int(_number(told, "top", WHOLE, "a whole number", str(DEFAULT_TOP))),
-        float(_number(told, "deadline", SECONDS, "seconds", "")) if "deadline" in told else None,
+        _deadline(told),
         cast("Priority", told.get("priority", "normal")),
         request.caller,
         request.id,
     )
+
+
+def _deadline(told: dict[str, str]) -> float | None:
+    return float(_number(told, "deadline", SECONDS, "seconds")) if "deadline" in told else None
 
 
 def _number(
