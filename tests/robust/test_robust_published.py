@@ -1,0 +1,121 @@
+"""The corruptions against their published definitions, worked out by other libraries."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from clearsight.core.errors import UsageError
+from clearsight.robust.corruptions import CORRUPTIONS
+from clearsight.robust.published import published
+from clearsight.testing.scenes import scenes
+
+pytest.importorskip("skimage")
+pytest.importorskip("scipy")
+import published_oracle  # noqa: E402
+
+KINDS = [
+    "brightness", "contrast", "defocus_blur", "elastic_transform", "fog", "gaussian_blur",
+    "gaussian_noise", "glass_blur", "impulse_noise", "jpeg_compression", "motion_blur",
+    "pixelate", "saturate", "shot_noise", "snow", "speckle_noise", "zoom_blur",
+]  # fmt: skip
+EXACT = {
+    "brightness", "contrast", "defocus_blur", "gaussian_blur", "jpeg_compression", "pixelate",
+    "saturate", "zoom_blur",
+}  # fmt: skip
+WITHOUT_ORACLE = {"frost", "resolution_loss", "spatter"}
+PICTURES = {32: 150, 64: 60, 224: 6}
+
+
+def constants(kind, images, severity):
+    module = importlib.import_module(f"clearsight.robust.corruptions.{kind}")
+    small = getattr(module, "SMALL", None)
+    return published(
+        images,
+        severity,
+        getattr(module, "SIDE_32", small),
+        getattr(module, "SIDE_64", small),
+        module.SIDE_224,
+    )
+
+
+def distortion_of(images, changed):
+    return np.abs(changed.astype(int) - images).mean()
+
+
+def compared(kind, side, severity, n=None):
+    images = scenes(n or PICTURES[side], side, side, seed=side + severity)
+    ours = CORRUPTIONS.load(kind.replace("_", "-"))(images, severity, 1)
+    theirs = published_oracle.corrupted(kind, images, constants(kind, images, severity), 2)
+    return images, ours, theirs
+
+
+def check(kind, side, severity, n=None):
+    images, ours, theirs = compared(kind, side, severity, n)
+    if kind in EXACT:
+        apart = np.abs(ours.astype(int) - theirs)
+        assert apart.mean() <= 0.15
+        assert np.percentile(apart, 99.9) <= 2
+    wanted = distortion_of(images, theirs)
+    slack = 0.02 if kind in EXACT else 0.05  # drawn anew: both means vary by some per cent
+    assert distortion_of(images, ours) == pytest.approx(wanted, rel=slack, abs=0.06)
+
+
+def test_every_kind_is_compared_or_known_not_to_be():
+    keys = {key.replace("-", "_") for key in CORRUPTIONS.keys()}  # noqa: SIM118
+    assert keys == {*KINDS, *WITHOUT_ORACLE}
+    groups = [CORRUPTIONS.load(key).group for key in CORRUPTIONS.keys()]  # noqa: SIM118
+    assert (groups.count("published"), groups.count("extra")) == (15, 4)
+
+
+@pytest.mark.parametrize("severity", [1, 5])
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"fog", "glass_blur"}))
+def test_small_pictures_are_distorted_as_published(kind, severity):
+    check(kind, 32, severity)
+
+
+@pytest.mark.parametrize("kind", ["fog", "glass_blur"])
+def test_slow_oracles_agree_on_few_pictures(kind):
+    check(kind, 32, 5, n=40)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("side", [32, 64, 224])
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_sizes_and_severities_are_distorted_as_published(kind, side, severity):
+    check(kind, side, severity)
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "severity", "wrong"), [("brightness", 32, 2, 3), ("gaussian_noise", 32, 1, 2)]
+)
+def test_another_severity_is_found_out(kind, side, severity, wrong):
+    images = scenes(60, side, side)
+    ours = CORRUPTIONS.load(kind.replace("_", "-"))(images, wrong, 1)
+    theirs = published_oracle.corrupted(kind, images, constants(kind, images, severity), 2)
+    wanted = distortion_of(images, theirs)
+    assert distortion_of(images, ours) != pytest.approx(wanted, rel=0.05)
+
+
+def test_constants_are_those_of_the_nearest_published_size():
+    for side, expected in ((1, "a"), (28, "a"), (45, "a"), (46, "b"), (119, "b"), (120, "c")):
+        images = np.zeros((1, side, 2 * side, 3), np.uint8)
+        assert published(images, 1, "a....", "b....", "c....") == expected
+    assert [constants("gaussian_noise", scenes(1, side, side), 5) for side in (32, 64, 224)] == [
+        0.10, 0.18, 0.38,
+    ]  # fmt: skip
+    assert constants("fog", scenes(1, 224, 224), 3) == (2.5, 1.7)
+    assert constants("jpeg_compression", scenes(1, 32, 32), 5) == 40
+
+
+def test_severity_out_of_range_is_refused_when_a_filter_is_made():
+    with pytest.raises(UsageError, match="1 .slight. to 5"):
+        CORRUPTIONS.load("fog").at(6)
+
+
+def test_a_filter_is_the_distortion_at_one_severity():
+    images = scenes(3, 28, 28, 1)
+    fog = CORRUPTIONS.load("fog")
+    assert np.array_equal(fog.at(2)(images, 7), fog(images, 2, 7))
+    assert not np.array_equal(fog.at(2)(images, 7), fog.at(2)(images, 8))
