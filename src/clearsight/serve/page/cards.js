@@ -1,5 +1,6 @@
 // One card a picture, one column a model. Data reaches the document as text only, never as markup.
 import { call, hasKey } from "./api.js";
+import { showWhy, watchWhy } from "./why.js";
 import {
   $, announce, copyOf, number, page, percent, problemWords, shortVersion, translate, words,
 } from "./page.js";
@@ -44,7 +45,7 @@ function makeCard(item) {
   const card = copyOf("card");
   item.card = card;
   item.url = URL.createObjectURL(item.file);
-  const image = $("img", card);
+  const image = $(".shown", card);
   image.addEventListener("error", () => {
     image.hidden = true;
     $(".no-preview", card).hidden = false;
@@ -61,7 +62,7 @@ function makeCard(item) {
 
 function nameCard(item) {
   translate(item.card);
-  $("img", item.card).alt = words().picture(item.name);
+  $(".shown", item.card).alt = words().picture(item.name);
   $(".remove", item.card).setAttribute("aria-label", words().remove(item.name));
 }
 
@@ -70,6 +71,7 @@ function makeColumn(ask) {
   for (const button of ask.column.querySelectorAll("[data-copy]")) {
     button.addEventListener("click", () => copy(button, code(ask)[button.dataset.copy]));
   }
+  watchWhy(ask);
   $(".correct", ask.column).addEventListener("submit", (event) => {
     event.preventDefault();
     correct(ask);
@@ -104,6 +106,8 @@ function show(ask) {
   $(".unsure", column).hidden = ask.phase !== "answer" || ask.answer.accepted;
   $(".problem", column).hidden = ask.phase !== "problem";
   $(".from-code", column).hidden = ask.phase !== "answer";
+  $(".why", column).hidden = ask.phase !== "answer";
+  if (ask.why) showWhy(ask);
   $(".wrong", column).hidden = ask.phase !== "answer" || !page.corrections;
   if (ask.phase === "problem") showProblem(ask);
   if (ask.phase === "answer") showAnswer(ask);
