@@ -101,3 +101,21 @@ def test_labels_belong_to_the_fingerprint(tmp_path):
     one = fingerprint(read_dataset(csv_of(tmp_path / "one", ["a|b", "a", "b"])))
     other = fingerprint(read_dataset(csv_of(tmp_path / "other", ["a", "a|b", "b"])))
     assert one != other
+
+
+def test_further_columns_say_more_of_a_picture(tmp_path):
+    pictures(tmp_path, 2)
+    (tmp_path / "a.csv").write_text(
+        "path,label,camera,note,part\n0.png,cat,old,,train\n1.png,dog,new,x,test\n"
+    )
+    first, second = read_dataset(tmp_path / "a.csv").samples
+    assert first.columns == (("camera", "old"),)
+    assert second.columns == (("camera", "new"), ("note", "x"))
+    rows = [
+        {"path": "0.png", "label": "cat", "lux": 3.5, "night": True, "where": {"x": 1}},
+        {"path": "1.png", "label": "dog", "lux": 7, "note": "y" * 201},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second = split(read_dataset(tmp_path / "a.jsonl"), 0, (1.0, 0.0, 0.0)).samples
+    assert first.columns == (("lux", "3.5"), ("night", "yes"))
+    assert second.columns == (("lux", "7"),), "what is no short text says nothing"

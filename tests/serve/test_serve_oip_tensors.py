@@ -99,6 +99,8 @@ def test_a_prediction_comes_back_from_its_tensors():
         (Prediction(("a", "b"), (0.75, 0.25), True), "single-label"),
         (Prediction(("a", "b"), (0.75, 0.25), False, ("a",)), "multi-label"),
         (Prediction(("a", "b"), (0.75, 0.25), True, None, 0.123456789), "ordinal"),
+        (Prediction(("a",), (0.75,), True, set=("b", "猫", '"')), "single-label"),
+        (Prediction(("a",), (0.75,), True, set=()), "ordinal"),
     ):
         assert prediction_of({t.name: t.values for t in tensors_of([one], task)}) == one
 

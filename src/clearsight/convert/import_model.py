@@ -24,12 +24,14 @@ from clearsight.convert.witness import Run, logits_of, run_file
 from clearsight.core.agreement import Agreement, agreement
 from clearsight.core.bundle import CARD, MODEL, Bundle, Manifest, write_bundle
 from clearsight.core.calibration import fit_temperature, probabilities
+from clearsight.core.conformal import fit_conformal
 from clearsight.core.errors import ClearsightError, DataError, GateError, ImageError, UsageError
 from clearsight.core.files import storage_errors
 from clearsight.core.nouns import ImageHWC, ImagesNHWC, Scores, Task
 from clearsight.core.progress import Progress, Silent
 from clearsight.core.reference import reference_of
 from clearsight.core.seeds import generator
+from clearsight.core.set_choice import best_sets, try_sets
 from clearsight.data.dataset import Dataset
 from clearsight.data.fingerprint import fingerprint
 from clearsight.engines.golden import verify_golden
@@ -229,6 +231,7 @@ class _Model:
         about = self.about(temperature, metrics, fingerprint(dataset) if dataset else "")
         if scored:
             about["reference"] = reference_of(shares).model_dump(mode="json")
+            about["conformal"] = _sets(shares, scored.labels, self.names, task, progress)
         probes = probe_images(self.feeding.preprocessing(), PROBES)
         images = np.stack([*(scored.images if scored else []), *probes])
         wanted = self.original(images)
@@ -274,6 +277,24 @@ class _Model:
             "versions": _versions(),
             "weight_licences": [licence.model_dump() for licence in self.read.licences],
         }
+
+
+def _sets(
+    shares: Scores,
+    labels: NDArray[np.int64],
+    names: tuple[str, ...],
+    task: Task,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Return conformal quantiles fitted on the given pictures; None where there are too few."""
+    if task == "multi-label":
+        return None
+    try:
+        method = best_sets(try_sets(shares, labels, names)).method
+        return fit_conformal(shares, labels, method, names).model_dump(mode="json")
+    except DataError as error:
+        progress.say(str(error))
+        return None
 
 
 def _agree(staged: Bundle, images: ImagesNHWC, expected: Scores) -> list[Agreement]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,7 @@ def write_colour_bundle(
     gain: float = 0.1,
     rejection_threshold: float | None = None,
     reference: Reference | None = None,
+    **more: Any,
 ) -> Bundle:
     """Write a Bundle around `colour_model` that names a picture's main colour.
 
@@ -68,6 +70,7 @@ def write_colour_bundle(
         gain, rejection_threshold: see `colour_model` and `Manifest`.
         reference: what live answers are compared with; one with features makes the model give
             the mean red, green and blue as its "embedding".
+        more: further fields of the manifest, such as `conformal`.
     """
     embedding = reference is not None and reference.features is not None
     model = colour_model(len(classes), gain, embedding)
@@ -86,6 +89,7 @@ def write_colour_bundle(
         "seed": 0,
         "config": {},
         "versions": {},
+        **more,
     }
     return write_bundle(
         path, about, {MODEL: model, **_golden(len(classes), gain)}, gate=lambda bundle: None
