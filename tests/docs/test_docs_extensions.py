@@ -12,9 +12,12 @@ from PIL import Image
 
 from clearsight.convert.source import Wanted
 from clearsight.core.registry import camel
+from clearsight.testing.attack_contract import AttackContract
 from clearsight.testing.augment_contract import AugmentContract
 from clearsight.testing.averaging_contract import AveragingContract
 from clearsight.testing.check_contract import CheckContract
+from clearsight.testing.corruption_contract import CorruptionContract
+from clearsight.testing.deformation_contract import DeformationContract
 from clearsight.testing.descriptor_contract import DescriptorContract
 from clearsight.testing.encoder_contract import EncoderContract
 from clearsight.testing.hardening_contract import HardeningContract
@@ -135,6 +138,19 @@ def test_add_a_part_of_a_classical_recognizer(page, contract, stem):
         contract.run(clause, block_of(page, stem))
 
 
+@pytest.mark.parametrize(
+    ("page", "contract", "stem"),
+    [
+        ("add-a-corruption.md", CorruptionContract(), "my_scratches"),
+        ("add-a-deformation.md", DeformationContract(), "my_wave"),
+        ("add-an-attack.md", AttackContract(), "my_nudges"),
+    ],
+)
+def test_add_a_kind_of_stress(page, contract, stem):
+    for clause in contract.clauses():
+        contract.run(clause, block_of(page, stem))
+
+
 def raw_model(folder):
     """An example of the page's format."""
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
@@ -160,9 +176,12 @@ PAGES = sorted(path.name for path in (ROOT / "docs/how-to").glob("add-a*.md"))
 def test_there_is_a_page_for_every_kind():
     kinds = {page.removeprefix("add-").removesuffix(".md").split("-", 1)[1] for page in PAGES}
     assert kinds == {
+        "attack",
         "augmentation",
         "averaging",
         "check",
+        "corruption",
+        "deformation",
         "descriptor",
         "encoder",
         "engine",

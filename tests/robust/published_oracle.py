@@ -62,7 +62,7 @@ def defocus_blur(x, constants, random):
 
 
 def smeared(x, radius, sigma, angle):
-    """ImageMagick's motion blur, pixel by pixel: the trace ends at the border, which is repeated."""
+    """ImageMagick's motion blur, pixel by pixel, with the border repeated."""
     weights = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * sigma**2))
     weights /= weights.sum()
     rows, columns = np.indices(x.shape[:2])

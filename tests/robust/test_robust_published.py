@@ -12,7 +12,7 @@ from clearsight.testing.scenes import scenes
 
 pytest.importorskip("skimage")
 pytest.importorskip("scipy")
-import published_oracle  # noqa: E402
+import published_oracle
 
 KINDS = [
     "brightness", "contrast", "defocus_blur", "elastic_transform", "fog", "gaussian_blur",
@@ -110,7 +110,7 @@ def test_constants_are_those_of_the_nearest_published_size():
 
 
 def test_severity_out_of_range_is_refused_when_a_filter_is_made():
-    with pytest.raises(UsageError, match="1 .slight. to 5"):
+    with pytest.raises(UsageError, match=r"1 .slight. to 5"):
         CORRUPTIONS.load("fog").at(6)
 
 
