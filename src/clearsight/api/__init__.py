@@ -1,5 +1,6 @@
 """The road in Python: composes the rooms; the command line and users call the same functions."""
 
+from clearsight.api.answering import answering_gain
 from clearsight.api.comparing import compare, compare_runs
 from clearsight.api.converting import import_model, optimize
 from clearsight.api.explaining import Asked, PictureExplanation
@@ -20,6 +21,7 @@ __all__ = [
     "Explained",
     "PictureExplanation",
     "Recognizer",
+    "answering_gain",
     "compare",
     "compare_runs",
     "evaluate_run",

@@ -24,6 +24,7 @@ def evaluate_run(
     engine: str | None = None,
     progress: Progress | None = None,
     variant: str | None = None,
+    test_time: str | None = None,
 ) -> tuple[Evaluation, Path]:
     """Score a recognizer and write the report; return the evaluation and the report's path.
 
@@ -32,6 +33,7 @@ def evaluate_run(
         data: labelled pictures; None takes the test part of what RUN was trained on.
         out: the report; None writes RUN/report.html, of a variant RUN/report-VARIANT.html.
         variant: a variant of the Bundle; None scores the model of full precision.
+        test_time: "flips" or "adapt", see `api.answering`; the report is RUN/report-flips.html.
 
     Raises:
         DataError: nothing to score, or classes the recognizer does not know.
@@ -49,14 +51,20 @@ def evaluate_run(
         raise UsageError(
             f"{run} is a Bundle and stays as it is: say where to write with --out FILE."
         )
-    report = out or run / (f"report-{variant}.html" if variant else "report.html")
+    kind = "-".join(["report", *filter(None, (variant, test_time))])
+    report = out or run / f"{kind}.html"
     predictor = open_predictor(run, engine, expected_images=len(dataset.samples), variant=variant)
+    if test_time is not None:
+        from clearsight.api.answering import answering_with
+
+        predictor = answering_with(predictor, test_time, run, dataset, engine)
     manifest = predictor.manifest
     progress.say(f"Scoring {len(dataset.samples)} pictures ({part})", engine=predictor.engine)
     evaluation = evaluate(predictor, dataset, progress, temperature=manifest.temperature)
     about = _about(run, manifest, part, predictor.engine, dataset)
     write_report(report, evaluation, about, dataset)
     told = {**evaluation.to_json(), "part": part} | ({"variant": variant} if variant else {})
+    told |= {"test_time": test_time} if test_time else {}
     write_json(report.with_suffix(".json"), told)
     return evaluation, report
 
@@ -96,6 +104,21 @@ def predict_paths(
 
 def held_out(run: Path) -> tuple[Dataset, str]:
     """Return the test part (else the validation part) of what RUN was trained on."""
+    dataset = as_trained(run)
+    for part in ("test", "val"):
+        held_out = dataset.part(part)
+        if held_out.samples:
+            return held_out, part
+    raise DataError(f"{dataset.root} has neither a test nor a validation part. Give DATA to score.")
+
+
+def as_trained(run: Path) -> Dataset:
+    """Return what RUN was trained on, split as it was then.
+
+    Raises:
+        UsageError: a Bundle alone does not say what it was trained on.
+        DataError: the data set has changed since.
+    """
     from clearsight.data.dataset import read_dataset
     from clearsight.learn.run_folder import RunFolder
     from clearsight.learn.train import split_as_trained
@@ -103,12 +126,7 @@ def held_out(run: Path) -> tuple[Dataset, str]:
     if not (run / "run.json").is_file():
         raise UsageError(f"{run} does not say what it was trained on. Add DATA to the command.")
     record = RunFolder(run).read()
-    dataset = split_as_trained(read_dataset(Path(record.data)), record)
-    for part in ("test", "val"):
-        held_out = dataset.part(part)
-        if held_out.samples:
-            return held_out, part
-    raise DataError(f"{record.data} has neither a test nor a validation part. Give DATA to score.")
+    return split_as_trained(read_dataset(Path(record.data)), record)
 
 
 def labelled(data: Path) -> tuple[Dataset, str]:

@@ -22,6 +22,14 @@ def evaluate(
     variant: Annotated[
         str | None, typer.Option("--variant", help="A variant that optimize stored, such as int8.")
     ] = None,
+    test_time: Annotated[
+        str | None,
+        typer.Option(
+            "--test-time",
+            help="flips: mean of a picture and its mirror image; adapt: fit inner statistics to "
+            "these pictures. The gain is measured.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -30,20 +38,24 @@ def evaluate(
 
     with progress_of(quiet) as progress:
         evaluation, report = api.evaluate_run(
-            run, data, out, engine=engine, progress=progress, variant=variant
+            run, data, out, engine, progress, variant=variant, test_time=test_time
         )
+        gain = api.answering_gain(run, data, test_time, engine, variant) if test_time else None
     figures = evaluation.to_json()
     low, high = figures["accuracy_ci"]
     trust = [*_set_lines(figures), *_rejection_lines(figures), *_slice_lines(figures)]
     show(
         as_json,
-        {**figures, "report": str(report)} | ({"variant": variant} if variant else {}),
+        {**figures, "report": str(report)}
+        | ({"variant": variant} if variant else {})
+        | ({"test_time": gain} if gain else {}),
         [
             f"Accuracy {figures['accuracy']:.4f} (95 % CI {low:.4f}-{high:.4f}, n {figures['n']}), "
             f"balanced {figures['balanced_accuracy']:.4f}, macro F1 {figures['macro_f1']:.4f}, "
             f"worst class recall {figures['worst_class_recall']:.4f}",
             f"Log-loss {figures['log_loss']:.4f}, calibration error {figures['ece']:.4f}",
             *trust,
+            *_gain_lines(gain),
             f"Report: {report}",
         ],
     )
@@ -75,3 +87,13 @@ def _slice_lines(figures: dict[str, Any]) -> list[str]:
         for item in figures["slices"]
         if item["worse"]
     ][:3]
+
+
+def _gain_lines(gain: dict[str, Any] | None) -> list[str]:
+    if gain is None or gain["points_ci"] is None:
+        return []
+    low, high = gain["points_ci"]
+    return [
+        f"{gain['way']} brings {gain['points']:+.2f} points of accuracy (95 % CI {low:+.2f} to "
+        f"{high:+.2f}, n {gain['n']}): {gain['plain']:.4f} without"
+    ]

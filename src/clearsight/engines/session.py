@@ -23,7 +23,17 @@ ENGINES = Registry(
     "clearsight.engines",
     "engine",
     not_keys=frozenset(
-        {"compiled", "fastest", "golden", "onnx-file", "open", "predictor", "session", "torch-live"}
+        {
+            "compiled",
+            "fastest",
+            "golden",
+            "mirrored",
+            "onnx-file",
+            "open",
+            "predictor",
+            "session",
+            "torch-live",
+        }
     ),
 )
 
