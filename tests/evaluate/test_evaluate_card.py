@@ -67,3 +67,18 @@ def test_without_figures_or_story_it_is_still_a_card():
     for name in ("metrics", "counts", "story", "created_utc"):
         del values[name]
     assert "## Limits" in model_card(values)
+
+
+def test_tells_what_hardening_brought_and_cost():
+    price = {"n": 60, "points": 1.5, "points_ci": [0.5, 2.5], "standard_seconds": 9.0}
+    told = {"name": "pgd", "options": {"eps": 0.1, "steps": 3}, "by": "attack", "n": 50}
+    told |= {"accuracy": 0.75, "accuracy_ci": [0.61, 0.85], "price": price}
+    values = facts()
+    card = model_card({**values, "story": {**values["story"], "hardened": told}})
+    assert "## What it was hardened against" in card
+    assert "`pgd` (eps 0.1, steps 3)" in card
+    assert "0.7500 of 50 validation pictures are right (95 % interval 0.6100 to 0.8500)" in card
+    assert "60 clean validation pictures: 1.50 points" in card
+    unmeasured = {**told, "accuracy": None, "price": None}
+    assert "`pgd`" in model_card({**values, "story": {"hardened": unmeasured}})
+    assert "hardened" not in model_card(values)

@@ -35,6 +35,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         trust_section(facts),
         _failures(facts.get("metrics", {})),
         _imbalance(facts.get("story", {}).get("imbalance") or {}),
+        _hardened(facts.get("story", {}).get("hardened") or {}),
         _limits(facts),
     ]
     return "\n\n".join(part for part in sections if part) + "\n"
@@ -177,6 +178,29 @@ def _imbalance(told: Mapping[str, Any]) -> str:
         "| figure | without | with | pictures |\n|---|---|---|---|\n" + "\n".join(lines) + "\n\n"
         f"Rarest classes, with their training pictures: {named}."
     )
+
+
+def _hardened(told: Mapping[str, Any]) -> str:
+    """Return what it was hardened against, what that brought on validation, and its price."""
+    if not told:
+        return ""
+    options = ", ".join(f"{name} {value:g}" for name, value in told["options"].items())
+    lines = [f"Trained to hold with `{told['name']}` ({options})."]
+    if told["accuracy"] is not None:
+        low, high = told["accuracy_ci"]
+        lines.append(
+            f"Under {told['by']}, {told['accuracy']:.4f} of {told['n']} validation pictures are "
+            f"right (95 % interval {low:.4f} to {high:.4f}); that part also chose the weights."
+        )
+    if (price := told.get("price")) and price["points_ci"]:
+        low, high = price["points_ci"]
+        lines.append(
+            f"Its price on {price['n']} clean validation pictures: {price['points']:.2f} points of "
+            f"accuracy (95 % interval {low:.2f} to {high:.2f}) against the same model trained "
+            f"without it for {price['standard_seconds']:.0f} s."
+        )
+    lines.append("`clearsight stress` measures what it holds against, on pictures never seen.")
+    return "## What it was hardened against\n\n" + "\n".join(lines)
 
 
 def remedy_text(told: Mapping[str, Any]) -> str:
