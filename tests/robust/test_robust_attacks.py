@@ -9,8 +9,8 @@ from clearsight.core.seeds import generator
 from clearsight.robust.attacked import Rounded, attack, joined, ordered, signs_of_masking
 from clearsight.robust.attacks import ATTACKS
 from clearsight.robust.certificate import certify, certify_all
+from clearsight.robust.plan import plan_attacks
 from clearsight.robust.steps import CROSS_ENTROPY, TARGETED_RATIO, project
-from clearsight.robust.stress import plan_attacks
 from clearsight.testing.soft_network import CLASSES, SIDE, SoftNetwork
 
 RADIUS = 4.0

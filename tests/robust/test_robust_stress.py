@@ -15,8 +15,9 @@ from clearsight.core.progress import Silent
 from clearsight.data.dataset import read_dataset
 from clearsight.robust.card import render_card
 from clearsight.robust.gates import parse_gates, unmet
+from clearsight.robust.plan import Piece, Plan, plan_attacks, plan_views
 from clearsight.robust.robustness import Mean, Rate
-from clearsight.robust.stress import Piece, Plan, plan_attacks, plan_views, stress
+from clearsight.robust.stress import stress
 from clearsight.testing.scenes import scenes
 from clearsight.testing.soft_network import SIDE, SoftNetwork
 from clearsight.testing.tiny_bundle import COLOURS, write_colour_bundle

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from clearsight.core.bundle import Bundle
     from clearsight.data.dataset import Dataset
     from clearsight.engines.predictor import BundlePredictor
+    from clearsight.robust.plan import Piece
     from clearsight.robust.robustness import Robustness
-    from clearsight.robust.stress import Piece
 
 EPSILON = 8 / 255
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -112,7 +112,7 @@ def stress_run(
     from clearsight.engines.open import open_predictor
     from clearsight.robust.card import write_card
     from clearsight.robust.gates import parse_gates, unmet
-    from clearsight.robust.stress import Plan, plan_attacks, plan_views
+    from clearsight.robust.plan import Plan, plan_attacks, plan_views
     from clearsight.robust.stress import stress as measure
 
     progress = progress or Silent()
@@ -190,7 +190,7 @@ def _pieces(predictor: BundlePredictor, dataset: Dataset, progress: Progress) ->
 
     from clearsight.evaluate.prepared import prepared
     from clearsight.evaluate.score import match_classes
-    from clearsight.robust.stress import Piece
+    from clearsight.robust.plan import Piece
 
     columns = match_classes(predictor, dataset)
     for batch in prepared(predictor, dataset.encoded, len(dataset)):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from clearsight.core.errors import UsageError, nearest
 from clearsight.robust.attacked import ENSEMBLE
+from clearsight.robust.plan import Plan
 from clearsight.robust.robustness import Rates, Robustness, mean_accuracy, underscored
-from clearsight.robust.stress import Plan
 
 GATE = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:@\s*(\d+))?\s*([<>])\s*([0-9.]+)\s*")
 FORM = "A gate is NAME<NUMBER, NAME>NUMBER or KIND@SEVERITY<NUMBER, for example 'fog@3<0.6'"
