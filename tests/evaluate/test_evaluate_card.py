@@ -82,3 +82,23 @@ def test_tells_what_hardening_brought_and_cost():
     unmeasured = {**told, "accuracy": None, "price": None}
     assert "`pgd`" in model_card({**values, "story": {"hardened": unmeasured}})
     assert "hardened" not in model_card(values)
+
+
+def test_tells_how_sure_it_is_and_what_was_not_fitted():
+    conformal = {"method": "class-conditional", "level": 95, "n": 60, "pooled": ["猫"]}
+    rejection = {
+        "method": "energy",
+        "keeps": 0.95,
+        "n": 60,
+        "tried": {"energy": {"noise": 0.987, "held-out classes": 0.812}},
+    }
+    trial = {"method": "class-conditional", "coverage": 0.903, "mean_size": 1.234, "n": 60}
+    story = {"trust": {"sets": [trial], "refused": []}}
+    card = model_card(facts(conformal=conformal, rejection=rejection, story=story))
+    for words in ("## How sure it is", "95 % of pictures", "class-conditional", "covered 0.903"):
+        assert words in card
+    assert "noise 0.987, held-out classes 0.812" in card
+    assert "marks what looks unfamiliar as not accepted" in card
+    refused = model_card(facts(story={"trust": {"refused": ["Conformal sets need more"]}}))
+    assert "- Conformal sets need more" in refused
+    assert "How sure it is" not in model_card(facts())

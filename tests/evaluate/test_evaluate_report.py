@@ -176,7 +176,7 @@ def test_without_mistakes_facts_or_temperature(make_data, make_picture, colour_p
     found = evaluate(colour_predictor(("a", "b")), data)
     html = render_report(found, {}, data)
     assert "There is none: every picture got its label." in html
-    assert "Before temperature scaling" not in html
+    assert "Before calibration" not in html
     assert 'class="big">100<' in html
 
 
