@@ -95,7 +95,7 @@ class Subject:
             lambda images: other.logits(images.astype(np.float32)),
             self.task,
             lambda: other,
-            lambda: _from_gradients(other),
+            lambda: evidence_from_gradients(other),
         )
 
 
@@ -117,8 +117,12 @@ def subject_of(predictor: BundlePredictor) -> Subject:
     )
 
 
-def _from_gradients(live: Differentiable) -> ClassEvidence | None:
-    """Return class activation maps whose weights are the gradients of a linear head."""
+def evidence_from_gradients(live: Differentiable) -> ClassEvidence | None:
+    """Return class activation maps whose weights are the gradients of a linear head.
+
+    Args:
+        live: a recognizer whose deepest layer is followed by a pooling and a linear head.
+    """
     if not live.layers:
         return None
 
