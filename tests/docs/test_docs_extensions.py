@@ -20,6 +20,7 @@ from clearsight.testing.corruption_contract import CorruptionContract
 from clearsight.testing.deformation_contract import DeformationContract
 from clearsight.testing.descriptor_contract import DescriptorContract
 from clearsight.testing.encoder_contract import EncoderContract
+from clearsight.testing.explainer_contract import ExplainerContract
 from clearsight.testing.hardening_contract import HardeningContract
 from clearsight.testing.metric_contract import MetricContract
 from clearsight.testing.mix_contract import MixContract
@@ -53,6 +54,11 @@ def test_add_a_metric(clause):
 @pytest.mark.parametrize("clause", HardeningContract().clauses())
 def test_add_a_hardening(clause):
     HardeningContract().run(clause, block_of("add-a-hardening.md", "my_patch"))
+
+
+@pytest.mark.parametrize("clause", ExplainerContract().clauses())
+def test_add_an_explainer(clause):
+    ExplainerContract().run(clause, block_of("add-an-explainer.md", "my_slopes"))
 
 
 @pytest.mark.parametrize("clause", CheckContract().clauses())
@@ -185,6 +191,7 @@ def test_there_is_a_page_for_every_kind():
         "descriptor",
         "encoder",
         "engine",
+        "explainer",
         "head",
         "import-format",
         "loss",
