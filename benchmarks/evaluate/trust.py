@@ -8,7 +8,7 @@ Cost:  about 25 minutes on 2 quiet cores: one training with all classes, one wit
 Everything is measured on the test part and comes out of commands that a user has: `train`, then
 `evaluate --json`; unknown pictures go through the own familiarity of the Bundle. Unknown are the
 handwritten digits of scikit-learn (8 x 8, enlarged), and for every training without a class the
-handwritten digits of scikit-learn (8 x 8, enlarged), and for every training without a class the
+test pictures of that class. Nothing of them was seen in training or in choosing how to reject.
 """
 
 from __future__ import annotations
