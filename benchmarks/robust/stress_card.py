@@ -77,7 +77,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--attack-limit", type=int, default=100)
-    parser.add_argument("--set", nargs="*", default=["family.backbone=efficientnet_lite0"])
+    parser.add_argument("--set", nargs="*", default=["family.backbone=tf_efficientnet_lite0"])
     parser.add_argument("--out", type=Path, default=HERE / "results" / "stress_card.json")
     return parser.parse_args()
 
