@@ -118,7 +118,7 @@ def test_primitives_without_strength_change_nothing():
 
 @pytest.mark.parametrize("key", HARDENINGS.keys())
 def test_a_hardened_training_learns_and_tells(tmp_path, key):
-    job = replace(make_job(tmp_path, Budget(epochs=8), Quiet()), harden=Choice(name=key))
+    job = replace(make_job(tmp_path, Budget(epochs=25), Quiet()), harden=Choice(name=key))
     story = train_network(make_network(job), job, gradient_worker.RECIPE)
     assert story["best"]["val_accuracy"] >= 0.8
     assert story["best"]["hardened_accuracy"] >= 0.6
