@@ -106,7 +106,7 @@ def test_labels_belong_to_the_fingerprint(tmp_path):
 def test_further_columns_say_more_of_a_picture(tmp_path):
     pictures(tmp_path, 2)
     (tmp_path / "a.csv").write_text(
-        "path,label,camera,note,part\n0.png,cat,old,,train\n1.png,dog,new,x,test\n"
+        "path,label,camera,note,part\n0.png,cat,old,,train\n1.png,dog,new,x,train\n"
     )
     first, second = read_dataset(tmp_path / "a.csv").samples
     assert first.columns == (("camera", "old"),)

@@ -87,7 +87,7 @@ def test_every_output_is_packed_as_numpy_reads_it():
     for task in ("single-label", "multi-label", "ordinal"):
         for tensor in tensors_of([one, one], task):
             if tensor.datatype == "BYTES":
-                elements = split_elements(memoryview(tensor.packed()), 4, "x")
+                elements = split_elements(memoryview(tensor.packed()), len(tensor.values), "x")
                 assert [e.decode() for e in elements] == tensor.values
             else:
                 values = np.frombuffer(tensor.packed(), DTYPES[tensor.datatype])
@@ -100,7 +100,7 @@ def test_a_prediction_comes_back_from_its_tensors():
         (Prediction(("a", "b"), (0.75, 0.25), False, ("a",)), "multi-label"),
         (Prediction(("a", "b"), (0.75, 0.25), True, None, 0.123456789), "ordinal"),
         (Prediction(("a",), (0.75,), True, set=("b", "猫", '"')), "single-label"),
-        (Prediction(("a",), (0.75,), True, set=()), "ordinal"),
+        (Prediction(("a",), (0.75,), True, rank=0.5, set=()), "ordinal"),
     ):
         assert prediction_of({t.name: t.values for t in tensors_of([one], task)}) == one
 

@@ -60,7 +60,6 @@ def fit_vector_scaling(
     from scipy.optimize import minimize
 
     scores = np.asarray(logits, dtype=np.float64) / temperature
-    scores = scores - scores.max(axis=1, keepdims=True)
     n, k = scores.shape
     truth = np.zeros((n, k))
     truth[np.arange(n), labels] = 1
