@@ -83,7 +83,7 @@ def test_refusals(running, target, code, words):
 
 
 def test_one_picture_and_a_usable_one(running):
-    status, told = post(running.url, b"nothing")
+    status, _ = post(running.url, b"nothing")
     assert status in (400, 415)
     body = json.dumps({"images": [base64.b64encode(half_red()).decode()] * 2}).encode()
     request = urllib.request.Request(f"{running.url}/v1/explain", body)

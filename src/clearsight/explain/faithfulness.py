@@ -17,9 +17,10 @@ from clearsight.explain.question import Question
 CELLS = 14
 """A picture is deleted and inserted in so many cells along each side, at most."""
 STEPS = 10
-RANDOM_MAPS = 3
+RANDOM_MAPS = 5
 LEAST_GAIN = 0.02
-"""A map must be better than the best of the others by so much, of 1."""
+"""A map must be better than the best of the others by so much, of 1, or by half of what random maps
+differ among themselves, whichever is more."""
 
 Probabilities = Callable[[ImagesNHWC], Scores]
 Floats = NDArray[np.float64]
@@ -34,8 +35,7 @@ class Faithfulness:
         insertion: as they are inserted first; higher is better.
         random_deletion, random_insertion: means of maps drawn at random.
         centre_deletion, centre_insertion: of a blob in the picture's centre.
-        faithful: the map is better than every one of these by `LEAST_GAIN`, insertion less
-            deletion.
+        faithful: insertion less deletion is clearly better than that of every one of these.
     """
 
     deletion: float
@@ -76,7 +76,10 @@ def faithfulness(
     random = generator(seed, "random-maps")
     others = [random.random(size) for _ in range(RANDOM_MAPS)] + [_centre(size)]
     maps = [cell_means(map_hw, size), *others]
-    scored = [_scored(probabilities, image_hwc, question, one) for one in maps]
+    empty = np.rint(blurred(image_hwc)).astype(np.uint8)
+    both = np.stack([image_hwc, empty])
+    ends = question.row(0, 2).score(probabilities(both))
+    scored = [_scored(probabilities, both, ends, question, one) for one in maps]
     deleted, inserted = (np.array([one[at] for one in scored]) for at in (0, 1))
     gains = inserted - deleted
     varies = bool(np.ptp(maps[0]) > 0)
@@ -87,14 +90,32 @@ def faithfulness(
         random_insertion=float(inserted[1:-1].mean()),
         centre_deletion=float(deleted[-1]),
         centre_insertion=float(inserted[-1]),
-        faithful=varies and bool(gains[0] > gains[1:].max() + LEAST_GAIN),
+        faithful=varies and bool(gains[0] > gains[1:].max() + _margin(gains[1:-1])),
     )
 
 
+def _margin(random_gains: Floats) -> float:
+    """Return by how much a map must be better to be more than luck."""
+    return max(LEAST_GAIN, float(np.ptp(random_gains)) / 2)
+
+
 def _scored(
-    probabilities: Probabilities, image: ImageHWC, question: Question, cells: Floats
+    probabilities: Probabilities,
+    both: ImagesNHWC,
+    ends: Floats,
+    question: Question,
+    cells: Floats,
 ) -> tuple[float, float]:
-    """Return the mean score while cells are deleted, and while they are inserted."""
+    """Return the mean score while cells are deleted, and while they are inserted.
+
+    Args:
+        probabilities: of the recognizer.
+        both: the picture, and what stands where it is hidden.
+        ends: their scores.
+        question: one question.
+        cells: importance, (rows, columns).
+    """
+    image, empty = both
     order = np.argsort(-cells, axis=None, kind="stable")
     rank = np.empty(order.size, np.int64)
     rank[order] = np.arange(order.size)
@@ -103,12 +124,15 @@ def _scored(
         (image.shape[1], image.shape[0]),
         interpolation=cv2.INTER_NEAREST,
     )
-    counts = np.linspace(0, order.size, STEPS + 1)[:, None, None, None]
+    counts = np.linspace(0, order.size, STEPS + 1)[1:-1, None, None, None]
     gone = ranks[None, :, :, None] < counts
-    empty = np.rint(blurred(image)).astype(np.uint8)
     shown = np.concatenate([np.where(gone, empty, image), np.where(gone, image, empty)])
-    scores = question.row(0, len(shown)).score(probabilities(shown))
-    return _mean(scores[: STEPS + 1]), _mean(scores[STEPS + 1 :])
+    found = question.row(0, len(shown)).score(probabilities(shown))
+    deleted, inserted = found[: STEPS - 1], found[STEPS - 1 :]
+    return (
+        _mean(np.concatenate([ends[:1], deleted, ends[1:]])),
+        _mean(np.concatenate([ends[1:], inserted, ends[:1]])),
+    )
 
 
 def _mean(scores: Floats) -> float:

@@ -150,7 +150,7 @@ class ExplainerContract(Contract):
             "check_gives_one_map_a_picture": planted(lambda s, i, q: _true(i).astype(np.float64)),
             "check_leaves_its_input_alone": planted(_spoils),
             "check_finds_a_planted_patch": planted(lambda s, i, q: -_true(i)),
-            "check_batch_is_one_by_one": planted(lambda s, i, q: _true(i) - _true(i).mean()),
+            "check_batch_is_one_by_one": planted(lambda s, i, q: _true(i) * len(i)),
             "check_is_repeatable": planted(
                 lambda s, i, q: _true(i) + np.float32(np.random.random())
             ),
@@ -158,7 +158,11 @@ class ExplainerContract(Contract):
             "check_is_complete_where_it_says_so": planted(lambda s, i, q: _true(i), complete=True),
             "check_compares_two_classes": planted(lambda s, i, q: _true(i)),
             "check_stands_a_flat_picture": planted(
-                lambda s, i, q: _true(i) / np.ptp(i, axis=(1, 2, 3), keepdims=True)[..., 0]
+                lambda s, i, q: (
+                    _true(i) + np.log(np.float32(max(1e-9, np.ptp(i) - 1)))
+                    if np.ptp(i)
+                    else np.full_like(_true(i), np.nan)
+                )
             ),
             "check_every_option_matters": planted(lambda s, i, q: _true(i), config=_Idle),
         }
