@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 SAME = 1e-3
 OUTPUTS = ("logits", "embedding", "features")
 HEADER_BYTES = 100 * 1024 * 1024
-TYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
 def class_evidence(predictor: BundlePredictor) -> ClassEvidence | None:
@@ -55,7 +55,7 @@ def class_evidence(predictor: BundlePredictor) -> ClassEvidence | None:
         if other.pooled() is None:
             return None
         for matrix in _matrices(predictor.bundle, len(manifest.classes), plain.width):
-            embedding = (plain.embedding + other.embedding) / 2
+            embedding: Floats = ((plain.embedding + other.embedding) / 2).astype(np.float32)
             if _explains(embedding @ matrix[: embedding.shape[1]], plain.logits, matrix, embedding):
                 return _maps(predictor, matrix[: plain.channels], mirrored)
     return None
@@ -85,7 +85,8 @@ def _maps(predictor: BundlePredictor, matrix: Floats, mirrored: bool) -> ClassEv
         weights = question.weights(len(predictor.classes)) @ matrix.T
         maps = _weighted(predictor, images, weights)
         if mirrored:
-            maps = (maps + _weighted(predictor, images[:, :, ::-1], weights)[:, :, ::-1]) / 2
+            other = _weighted(predictor, images[:, :, ::-1], weights)[:, :, ::-1]
+            maps = ((maps + other) / 2).astype(np.float32)
         return np.ascontiguousarray(maps, dtype=np.float32)
 
     return found
@@ -143,6 +144,6 @@ def _arrays(content: bytes) -> Iterator[NDArray[Any]]:
     for kind, shape, (start, end) in sorted(found, key=lambda item: -item[2][0]):
         if kind in TYPES:
             part = content[8 + length + start : 8 + length + end]
-            array = np.frombuffer(part, TYPES[kind])
+            array: NDArray[Any] = np.frombuffer(part, TYPES[str(kind)])
             if array.size == int(np.prod(shape)):
                 yield array.reshape(shape)

@@ -19,8 +19,9 @@ CELLS = 14
 STEPS = 10
 RANDOM_MAPS = 5
 LEAST_GAIN = 0.02
-"""A map must be better than the best of the others by so much, of 1, or by half of what random maps
-differ among themselves, whichever is more."""
+SPREADS = 4.0
+"""A map must be better than random ones by so many of their standard deviations (by luck alone one in
+a hundred is), and than the centre by `LEAST_GAIN`, of 1."""
 
 Probabilities = Callable[[ImagesNHWC], Scores]
 Floats = NDArray[np.float64]
@@ -90,13 +91,14 @@ def faithfulness(
         random_insertion=float(inserted[1:-1].mean()),
         centre_deletion=float(deleted[-1]),
         centre_insertion=float(inserted[-1]),
-        faithful=varies and bool(gains[0] > gains[1:].max() + _margin(gains[1:-1])),
+        faithful=varies and bool(gains[0] > _needed(gains[1:-1], gains[-1])),
     )
 
 
-def _margin(random_gains: Floats) -> float:
-    """Return by how much a map must be better to be more than luck."""
-    return max(LEAST_GAIN, float(np.ptp(random_gains)) / 2)
+def _needed(random_gains: Floats, centre_gain: float) -> float:
+    """Return what insertion less deletion must be more than."""
+    spread = SPREADS * float(random_gains.std(ddof=1))
+    return max(float(random_gains.mean()) + max(LEAST_GAIN, spread), centre_gain + LEAST_GAIN)
 
 
 def _scored(

@@ -22,4 +22,4 @@ def blurred(image_hwc: ImageHWC) -> NDArray[np.float32]:
     """Return the picture blurred until only broad areas of colour are left, float32."""
     spread = max(1.0, BLUR * min(image_hwc.shape[:2]))
     found = cv2.GaussianBlur(image_hwc, (0, 0), spread, borderType=cv2.BORDER_REPLICATE)
-    return found.reshape(image_hwc.shape).astype(np.float32)
+    return np.asarray(found, dtype=np.float32).reshape(image_hwc.shape)

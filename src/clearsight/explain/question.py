@@ -81,4 +81,6 @@ class Question:
         others = z.copy()
         others[rows, self.labels] = -np.inf
         highest = others.max(axis=1)
-        return own - highest - np.log(np.exp(others - highest[:, None]).sum(axis=1))
+        rest = np.log(np.exp(others - highest[:, None]).sum(axis=1))
+        margin: NDArray[np.float64] = own - highest - rest
+        return margin

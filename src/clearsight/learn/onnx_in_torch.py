@@ -265,7 +265,7 @@ def _tensor(item: Any) -> Tensor:
 def _attribute(item: Any) -> Any:
     if item.type == AttributeProto.TENSOR:
         return _tensor(item.t)
-    kinds = {
+    kinds: dict[int, Callable[[], Any]] = {
         AttributeProto.INT: lambda: int(item.i),
         AttributeProto.FLOAT: lambda: float(item.f),
         AttributeProto.STRING: lambda: item.s.decode("utf-8"),

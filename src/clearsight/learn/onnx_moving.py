@@ -171,7 +171,8 @@ def _shape(a: Attributes, inputs: Inputs) -> Tensor:
 
 def _expand(a: Attributes, inputs: Inputs) -> Tensor:
     x, sizes = inputs[0], whole(inputs[1])
-    return x.expand(torch.broadcast_shapes(x.shape, tuple(sizes)))  # type: ignore[no-any-return]
+    shape: Any = torch.broadcast_shapes(x.shape, tuple(sizes))  # type: ignore[no-untyped-call]
+    return x.expand(shape)  # type: ignore[no-any-return]
 
 
 def _filled(a: Attributes, inputs: Inputs) -> Tensor:

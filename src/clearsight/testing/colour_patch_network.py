@@ -68,7 +68,7 @@ class ColourPatchNetwork:
         to_coarse = np.broadcast_to(own, coarse.shape).astype(np.float32)
         if layer == "coarse":
             return Gradient(logits, coarse, to_coarse.copy())
-        to_fine = _enlarged(to_coarse, 2) / 4
+        to_fine: Floats = (_enlarged(to_coarse, 2) / 4).astype(np.float32)
         if layer == "fine":
             return Gradient(logits, fine, to_fine)
         if layer is not None:
@@ -98,7 +98,7 @@ class ColourPatchNetwork:
         """Return a network that looks for other things."""
         noise = generator(seed, "colour-patch")
         drawn = [noise.normal(size=shape).astype(np.float32) for shape in ((3, 3), (3,), (3, 3))]
-        return ColourPatchNetwork(drawn[0], drawn[1] / 10, drawn[2] * 20)
+        return ColourPatchNetwork(drawn[0], (drawn[1] / 10).astype(np.float32), drawn[2] * 20)
 
     def _forward(self, pixels: PixelsNHWC) -> tuple[Floats, Floats, Floats, Scores]:
         seen = np.einsum("nhwc,kc->nkhw", pixels / np.float32(255), self.colours)

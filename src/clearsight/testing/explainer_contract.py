@@ -158,11 +158,7 @@ class ExplainerContract(Contract):
             "check_is_complete_where_it_says_so": planted(lambda s, i, q: _true(i), complete=True),
             "check_compares_two_classes": planted(lambda s, i, q: _true(i)),
             "check_stands_a_flat_picture": planted(
-                lambda s, i, q: (
-                    _true(i) + np.log(np.float32(max(1e-9, np.ptp(i) - 1)))
-                    if np.ptp(i)
-                    else np.full_like(_true(i), np.nan)
-                )
+                lambda s, i, q: np.where(np.ptp(i) > 0, _true(i), np.float32(np.nan))
             ),
             "check_every_option_matters": planted(lambda s, i, q: _true(i), config=_Idle),
         }
@@ -182,7 +178,8 @@ class _Idle(Config):
 def _true(images: ImagesNHWC) -> Maps:
     """Where a picture is colourful: right for this network, and blind to it."""
     pixels = images.astype(np.float32)
-    return pixels.max(axis=3) - pixels.min(axis=3)
+    found: Maps = pixels.max(axis=3) - pixels.min(axis=3)
+    return found
 
 
 def _spoils(subject: Subject, images: ImagesNHWC, question: Question) -> Maps:

@@ -52,10 +52,10 @@ class LayerCam:
 
     def maps(self, subject: Subject, images_nhwc: ImagesNHWC, question: Question) -> Maps:
         """Return one map a picture; see `Explainer.maps`."""
-        found = self._of_layer(subject, images_nhwc, question, 0)
+        found: Maps = self._of_layer(subject, images_nhwc, question, 0)
         for depth in range(1, min(self.config.layers, len(subject.live.layers))):
             finer = np.tanh(GAIN * self._of_layer(subject, images_nhwc, question, depth))
-            found = np.maximum(found, finer)
+            found = np.asarray(np.maximum(found, finer), dtype=np.float32)
         return found
 
     @staticmethod
