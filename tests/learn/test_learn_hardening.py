@@ -116,10 +116,14 @@ def test_primitives_without_strength_change_nothing():
         assert not torch.allclose(some, pixels, atol=1e-2)
 
 
+FEW_STEPS = {"pgd": {"steps": 2, "step_share": 0.6}, "trades": {"steps": 2, "step_share": 0.6}}
+
+
 @pytest.mark.parametrize("key", HARDENINGS.keys())
 def test_a_hardened_training_learns_and_tells(tmp_path, key):
-    job = replace(make_job(tmp_path, Budget(epochs=25), Quiet()), harden=Choice(name=key))
-    story = train_network(make_network(job), job, gradient_worker.RECIPE)
+    job = make_job(tmp_path, Budget(epochs=45), Quiet())
+    job = replace(job, harden=Choice.of(key, **FEW_STEPS.get(key, {})))
+    story = train_network(make_network(job, width=8), job, gradient_worker.RECIPE)
     assert story["best"]["val_accuracy"] >= 0.8
     assert story["best"]["hardened_accuracy"] >= 0.6
     assert story["recipe"]["harden"]["name"] == key

@@ -173,7 +173,7 @@ def _right(one: Predictor, images: ImagesNHWC, truth: NDArray[np.int64]) -> NDAr
     shares = one.probabilities(images)
     if one.task == "multi-label":
         return np.asarray(((shares >= PRESENT) == (truth > 0)).mean(axis=1), np.float64)
-    return truth[np.arange(len(truth)), shares.argmax(axis=1)].astype(np.float64)
+    return np.asarray(truth[np.arange(len(truth)), shares.argmax(axis=1)], np.float64)
 
 
 def answering_gain(

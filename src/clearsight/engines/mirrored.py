@@ -45,5 +45,6 @@ class MirroredSession:
         if LOGITS in found:
             flipped = np.ascontiguousarray(images_nhwc[:, :, ::-1])
             other = self._session.run(flipped, (LOGITS,))[LOGITS]
-            found = {**found, LOGITS: (found[LOGITS] + other) / 2}
+            middle = (found[LOGITS] + other) / np.float32(2)
+            found = {**found, LOGITS: middle.astype(np.float32, copy=False)}
         return found

@@ -117,7 +117,8 @@ def _plain_and_changed(job: Job, hardening: Any, path: Path) -> ImagesNHWC:
         both[first : first + len(plain)] = plain
         both[n + first : n + first + len(plain)] = changed
     both.flush()
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    mapped: ImagesNHWC = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
 
 
 def _changed(

@@ -112,7 +112,7 @@ class HardeningContract(Contract):
             radius = 255 * built.config.eps
             noise = radius * torch.randn(plain.shape, generator=step.random).sign()
             losses = [
-                float(step.loss(step.logits(pixels)))
+                float(step.loss(step.logits(pixels)).detach())
                 for pixels in (plain, (plain + noise).clamp(0, 255), built.trial(step))
             ]
             assert losses[2] > max(losses[:2])

@@ -74,4 +74,5 @@ class Trades(Adversarial):
         plain = step.logits(pixels)
         attacked = F.log_softmax(step.logits(moved), 1)
         divergence = F.kl_div(attacked, F.softmax(plain, 1), reduction="batchmean")
-        return step.loss(plain) + options.beta * divergence
+        total: Tensor = step.loss(plain) + options.beta * divergence
+        return total
