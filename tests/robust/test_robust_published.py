@@ -24,7 +24,8 @@ EXACT = {
     "saturate", "zoom_blur",
 }  # fmt: skip
 WITHOUT_ORACLE = {"frost", "resolution_loss", "spatter"}
-PICTURES = {32: 150, 64: 60, 224: 6}
+PICTURES = {32: 60, 64: 30, 224: 4}
+FEW = 12
 
 
 def constants(kind, images, severity):
@@ -57,7 +58,7 @@ def check(kind, side, severity, n=None):
         assert apart.mean() <= 0.15
         assert np.percentile(apart, 99.9) <= 2
     wanted = distortion_of(images, theirs)
-    slack = 0.02 if kind in EXACT else 0.05  # drawn anew: both means vary by some per cent
+    slack = 0.02 if kind in EXACT else 0.08  # drawn anew: both means vary by some per cent
     assert distortion_of(images, ours) == pytest.approx(wanted, rel=slack, abs=0.06)
 
 
@@ -71,12 +72,12 @@ def test_every_kind_is_compared_or_known_not_to_be():
 @pytest.mark.parametrize("severity", [1, 5])
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"fog", "glass_blur"}))
 def test_small_pictures_are_distorted_as_published(kind, severity):
-    check(kind, 32, severity)
+    check(kind, 32, severity, n=FEW if kind in EXACT else None)
 
 
 @pytest.mark.parametrize("kind", ["fog", "glass_blur"])
 def test_slow_oracles_agree_on_few_pictures(kind):
-    check(kind, 32, 5, n=40)
+    check(kind, 32, 5, n=24)
 
 
 @pytest.mark.slow

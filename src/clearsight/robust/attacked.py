@@ -51,7 +51,7 @@ class Attacked:
     @property
     def ensemble(self) -> Right:
         """(n,), which no attack could make wrong."""
-        return np.logical_and.reduce([self.clean, *self.right.values()])
+        return np.asarray(np.logical_and.reduce([self.clean, *self.right.values()]))
 
 
 @dataclass(frozen=True, slots=True)

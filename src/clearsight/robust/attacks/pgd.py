@@ -58,7 +58,8 @@ class Pgd:
         if len(left):  # once more from the clean picture, with one long step first
             again, clean, truth = pixels_nhwc[left].copy(), pixels_nhwc[left], labels[left]
             slope = model.gradient(again, CROSS_ENTROPY.of(truth)).gradients
-            again = project(again + np.float32(radius) * np.sign(slope), clean, radius)
+            step_out = np.asarray(np.float32(radius) * np.sign(slope), dtype=np.float32)
+            again = project(again + step_out, clean, radius)
             still = self._descend(model, again, clean, truth, radius, step)
             won = np.setdiff1d(np.arange(len(left)), still)
             found[left[won]] = again[won]
@@ -81,6 +82,6 @@ class Pgd:
             left = left[right]
             if not len(left):
                 return left
-            moved = current[left] + step * np.sign(slope.gradients[right])
-            current[left] = project(moved, clean[left], radius)
+            ahead = np.asarray(step * np.sign(slope.gradients[right]), dtype=np.float32)
+            current[left] = project(current[left] + ahead, clean[left], radius)
         return np.asarray(left[~fooled(model.logits(current[left]), labels[left])])

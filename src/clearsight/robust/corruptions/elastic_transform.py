@@ -65,7 +65,8 @@ def _stretched(picture: Floats, stretch: float, random: Random) -> Floats:
             centre - reach,
         ]
     ).astype(np.float32)
-    moved = points + random.uniform(-stretch, stretch, points.shape).astype(np.float32)
+    shifts = np.asarray(random.uniform(-stretch, stretch, points.shape), dtype=np.float32)
+    moved = points + shifts
     affine = cv2.getAffineTransform(points, moved)
     stretched = cv2.warpAffine(picture, affine, (columns, rows), borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(stretched.reshape(picture.shape), dtype=np.float32)

@@ -24,7 +24,11 @@ SPREAD = 0.2
 LUMA = (0.299, 0.587, 0.114)
 
 
-@distortion("Frost", group="published")
+@distortion(
+    "Frost",
+    group="published",
+    uneven="published so: more ice with every severity, but the picture under it is darkened too",
+)
 def frost(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
     """Lay a random piece of a sheet of ice over a picture and darken the picture itself.
 

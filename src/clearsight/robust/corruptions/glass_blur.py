@@ -18,7 +18,11 @@ PIECE_PIXELS = 2 * 1024 * 1024
 Places = NDArray[np.int32]
 
 
-@distortion("Glass blur", group="published")
+@distortion(
+    "Glass blur",
+    group="published",
+    uneven="published so: points come from farther away at some severities, but in fewer rounds",
+)
 def glass_blur(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
     """Blur, let every point take the colour of one near it, and blur again.
 

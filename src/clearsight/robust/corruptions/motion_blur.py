@@ -22,6 +22,7 @@ def motion_blur(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC
 
     def change(picture: ImageHWC, random: Random) -> ImageHWC:
         smeared = motion(picture.astype(np.float32), radius, sigma, random.uniform(-45, 45))
-        return np.clip(smeared + np.float32(0.5), 0, 255).astype(np.uint8)
+        rounded: ImageHWC = np.clip(smeared + np.float32(0.5), 0, 255).astype(np.uint8)
+        return rounded
 
     return each_byte(images_nhwc, seed, change)

@@ -34,6 +34,6 @@ def elastic(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
     def places(random: Random) -> tuple[Floats, Floats]:
         across = field(random) + np.arange(width, dtype=np.float32)
         down = field(random) + np.arange(height, dtype=np.float32)[:, None]
-        return across, down
+        return across.astype(np.float32), down.astype(np.float32)
 
     return moved(images_nhwc, seed, places)
