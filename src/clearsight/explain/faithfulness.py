@@ -20,8 +20,8 @@ STEPS = 10
 RANDOM_MAPS = 5
 LEAST_GAIN = 0.02
 SPREADS = 4.0
-"""A map must be better than random ones by so many of their standard deviations (by luck alone one in
-a hundred is), and than the centre by `LEAST_GAIN`, of 1."""
+"""A map must be better than random ones by so many of their standard deviations (by luck alone one
+in a hundred is), and than the centre by `LEAST_GAIN`, of 1."""
 
 Probabilities = Callable[[ImagesNHWC], Scores]
 Floats = NDArray[np.float64]
