@@ -112,7 +112,7 @@ class FeatureMemory:
             return _nearness(unit(seen), self.arrays[BANK])
         whitened = seen @ self.arrays[WHITENING].T
         centres = self.arrays[MEANS] @ self.arrays[WHITENING].T
-        return -_square_distances(whitened, centres).min(axis=1)
+        return np.asarray(-_square_distances(whitened, centres).min(axis=1))
 
 
 def score_familiarity(
@@ -219,7 +219,7 @@ def _nearness(rows: Features, bank: Features) -> Familiarity:
     """Return minus the distance (n,) to the k-th nearest of the bank."""
     kth = min(NEIGHBOUR, len(bank)) - 1
     squares = _square_distances(rows, bank)
-    return -np.sqrt(np.partition(squares, kth, axis=1)[:, kth])
+    return np.asarray(-np.sqrt(np.partition(squares, kth, axis=1)[:, kth]))
 
 
 def _square_distances(rows: Features, others: Features) -> Familiarity:

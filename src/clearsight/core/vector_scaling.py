@@ -38,4 +38,4 @@ class VectorScaling(Config):
     def apply(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return scores (n, k) multiplied and shifted class by class."""
         scores = np.asarray(logits, dtype=np.float64)
-        return scores * np.asarray(self.weights) + np.asarray(self.biases)
+        return np.asarray(scores * np.asarray(self.weights) + np.asarray(self.biases))
