@@ -192,6 +192,7 @@ def test_there_is_a_page_for_every_kind():
         "encoder",
         "engine",
         "explainer",
+        "hardening",
         "head",
         "import-format",
         "loss",

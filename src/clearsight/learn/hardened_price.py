@@ -14,6 +14,7 @@ from clearsight.learn.settings import TrainSettings
 PRICE_SHARE = 0.1
 """Part of the time that the recognizer without hardening may take."""
 FOLDER = "standard"
+UNKNOWN = "The price of hardening could not be measured"
 
 
 def price_s(settings: TrainSettings) -> float:
@@ -33,8 +34,8 @@ def with_price(contest: Contest, best: Trained, end: float | None) -> Trained:
 
     The same family with the same settings learns once more without hardening: for as many passes,
     or in `PRICE_SHARE` of the time (it needs fewer forward passes, so it sees the pictures about
-    as often as an adversarially trained one). Where that fails the price is left out, and that is
-    said.
+    as often as an adversarially trained one). Where that fails, or time is too short for one pass,
+    the price is left out, and that is said.
 
     Args:
         contest: where it was trained.
@@ -42,6 +43,10 @@ def with_price(contest: Contest, best: Trained, end: float | None) -> Trained:
         end: `time.monotonic()` by which the price must be known, or None.
     """
     if best.hardened is None:
+        return best
+    late = end is not None and end - time.monotonic() < price_s(contest.settings) / 2
+    if late:
+        contest.progress.say(UNKNOWN, reason="the hardened recognizer took the time for it")
         return best
     settings = contest.settings.model_copy(update={"harden": None})
     plain = replace(contest, settings=settings)
@@ -51,7 +56,10 @@ def with_price(contest: Contest, best: Trained, end: float | None) -> Trained:
     except InterruptedRun:
         raise
     except ClearsightError as error:
-        contest.progress.say("The price of hardening could not be measured", reason=str(error))
+        contest.progress.say(UNKNOWN, reason=str(error))
+        return best
+    if standard.fitted.story.get("epochs", 1.0) < min(1.0, settings.epochs or 1.0):
+        contest.progress.say(UNKNOWN, reason="too little time for a pass without hardening")
         return best
     told = price(Side(standard.val_logits, standard.val), Side(best.val_logits, best.val))
     told["standard_seconds"] = round(time.monotonic() - began, 2)
