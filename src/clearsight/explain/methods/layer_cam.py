@@ -67,5 +67,5 @@ class LayerCam:
         found = np.maximum((np.maximum(seen.gradients, 0) * seen.values).sum(axis=1), 0)
         maps = enlarged(found, images_nhwc)
         highest = maps.max(axis=(1, 2), keepdims=True)
-        scaled: Maps = maps / np.where(highest > 0, highest, 1)
+        scaled: Maps = (maps / np.where(highest > 0, highest, 1)).astype(np.float32)
         return scaled
