@@ -91,7 +91,7 @@ def test_metadata_and_health():
             ("pixels", "UINT8", [-1, -1, -1, 3]),
         ]
         config = (await client.call("ModelConfig", name="watched")).config
-        assert [one.name for one in config.output] == ["label", "score", "accepted"]
+        assert [one.name for one in config.output] == ["label", "score", "accepted", "set"]
         client.service.ready = False
         assert not (await client.call("ServerReady")).ready
         assert not (await client.call("ModelReady", name="watched")).ready
@@ -107,7 +107,7 @@ def test_raw_is_answered_raw_and_typed_typed():
             )
             assert (answer.model_name, answer.model_version, answer.id) == ("watched", "7", "猫")
             assert bool(answer.raw_output_contents) == raw
-            assert [list(one.shape) for one in answer.outputs] == [[2, 4], [2, 4], [2]]
+            assert [list(one.shape) for one in answer.outputs] == [[2, 4], [2, 4], [2], [2]]
             if not raw:
                 labels = answer.outputs[0].contents.bytes_contents
                 assert [labels[0], labels[4]] == [b"red", b"green"]

@@ -146,10 +146,11 @@ def test_several_pictures_in_order(ask):
     assert answer.json["model_name"] == "watched"
     assert answer.json["model_version"] == "7"
     outputs = {one["name"]: one for one in answer.json["outputs"]}
-    assert list(outputs) == ["label", "score", "accepted"]
+    assert list(outputs) == ["label", "score", "accepted", "set"]
     assert outputs["label"]["shape"] == outputs["score"]["shape"] == [2, 2]
     assert outputs["label"]["data"][::2] == ["red", "green"]
     assert outputs["accepted"]["shape"] == [2]
+    assert outputs["set"]["shape"] == [2]
 
 
 def test_the_id_comes_back_or_a_new_one_is_made(ask):
