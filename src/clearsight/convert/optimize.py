@@ -23,7 +23,13 @@ from clearsight.core.seeds import generator
 from clearsight.core.variants import OnEngine, Precision, Variant
 from clearsight.data.dataset import Dataset
 from clearsight.engines.golden import golden_pictures, verify_golden
-from clearsight.engines.open import FASTEST, capabilities, open_predictor, open_session
+from clearsight.engines.open import (
+    FASTEST,
+    capabilities,
+    compute_of,
+    open_predictor,
+    open_session,
+)
 from clearsight.engines.predictor import BundlePredictor
 
 CALIBRATION_PICTURES = 300
@@ -147,8 +153,8 @@ class _Trial:
 
     def form(self, content: bytes, engine: str) -> BundlePredictor:
         """Open a form of the model on an engine."""
-        compute = self.precision if self.precision in ("fp16", "bf16") else "fp32"
-        return BundlePredictor(self.bundle, open_session(content, engine, compute=compute))
+        session = open_session(content, engine, compute=compute_of(self.precision))
+        return BundlePredictor(self.bundle, session)
 
     def drop(self, content: bytes, engine: str) -> Drop:
         """Return what a form loses on an engine."""
