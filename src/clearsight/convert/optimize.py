@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,13 @@ def _find(
         GateError: none does.
     """
     engine, refused = trial.engines[0], []
-    for name, content, made_with in _forms(trial, calibration):
+    for name, make, made_with in _forms(trial, calibration):
+        try:
+            content = make()
+        except GateError as error:  # the next settings may do
+            trial.progress.say(str(error))
+            refused.append(f"{name}: it cannot be made")
+            continue
         drop = trial.drop(content, engine)
         trial.progress.say(f"{trial.precision}, {name}: loses {drop}")
         if drop.value <= max_drop:
@@ -214,10 +221,13 @@ def _find(
     )
 
 
-def _forms(trial: _Trial, calibration: Dataset) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    """Yield name, ONNX file and settings of each form to try."""
+def _forms(
+    trial: _Trial, calibration: Dataset
+) -> Iterator[tuple[str, Callable[[], bytes], dict[str, Any]]]:
+    """Yield name, what makes the ONNX file, and settings of each form to try."""
     if trial.precision != "int8":
-        yield "16-bit weights", with_half_weights(trial.model, trial.precision), {"weights": 16}
+        half = partial(with_half_weights, trial.model, trial.precision)
+        yield "16-bit weights", half, {"weights": 16}
         return
     shape = trial.bundle.manifest.preprocessing
     fitting = CALIBRATION_BYTES // (shape.height * shape.width * shape.channels)
@@ -234,7 +244,7 @@ def _forms(trial: _Trial, calibration: Dataset) -> Iterator[tuple[str, bytes, di
             "kept_in_fp32": settings.keep,
             "calibration_pictures": len(images),
         }
-        yield settings.name, quantizer.run(settings), made_with
+        yield settings.name, partial(quantizer.run, settings), made_with
 
 
 def sample(dataset: Dataset, count: int, seed: int) -> Dataset:
