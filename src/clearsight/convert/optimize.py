@@ -199,21 +199,24 @@ def _find(
     """Return the first form that loses little enough on the fastest engine.
 
     Raises:
-        GateError: none does.
+        GateError: none does, or none can be made.
     """
     engine, refused = trial.engines[0], []
+    unmade: GateError | None = None
     for name, make, made_with in _forms(trial, calibration):
         try:
             content = make()
         except GateError as error:  # the next settings may do
             trial.progress.say(str(error))
-            refused.append(f"{name}: it cannot be made")
+            unmade = error
             continue
         drop = trial.drop(content, engine)
         trial.progress.say(f"{trial.precision}, {name}: loses {drop}")
         if drop.value <= max_drop:
             return content, made_with, Measured(engine, drop)
         refused.append(f"{name}: {drop}")
+    if not refused and unmade is not None:
+        raise unmade
     raise GateError(
         f"{trial.precision} loses more than {max_drop:g} points of accuracy on {engine}: "
         f"{'; '.join(refused)}. Nothing was changed. Allow more with --max-drop, or give more "
