@@ -250,7 +250,8 @@ def main() -> None:
     record.Record(
         name=f"{options.precision} beside fp32, ResNet-50 and EfficientNet-Lite0 at 224",
         command=f"python benchmarks/serve/optimize.py --precision {options.precision} "
-        f"--val {options.val} --max-drop {options.max_drop:g}",
+        f"--networks {' '.join(options.networks)} --val {options.val} "
+        f"--max-drop {options.max_drop:g}",
         machine=record.machine(),
         versions=record.versions("clearsight", "nncf", "openvino", "onnxruntime", "onnx", "timm"),
         commit=record.commit(),

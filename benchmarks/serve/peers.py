@@ -38,6 +38,8 @@ sys.path.insert(0, str(Path(__file__).parent / "parts"))
 import harness
 import record
 
+from clearsight.core.bundle import open_bundle, write_bundle
+
 HERE = Path(__file__).parent
 PEERS = HERE / "peers"
 SOURCE = HERE.parents[1] / "src"
@@ -250,17 +252,15 @@ def start_peer(name: str, bundle: Path, engine: str, work: Path) -> Server:
 
 def without_variants(bundle: Path, work: Path) -> Path:
     """Return the Bundle itself, or a copy of one that has variants without them."""
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    variants = manifest.pop("variants", None)
-    if not variants:
+    opened = open_bundle(bundle)
+    left_out = {variant.file for variant in opened.manifest.variants.values()}
+    if not left_out:
         return bundle
-    files = {item["file"] for item in variants.values()}
-    manifest["files"] = {name: v for name, v in manifest["files"].items() if name not in files}
     plain = work / f"{bundle.name}-plain"
     shutil.rmtree(plain, ignore_errors=True)
-    shutil.copytree(bundle, plain, ignore=lambda folder, names: files.intersection(names))
-    (plain / "manifest.json").write_text(json.dumps(manifest))
-    return plain
+    about = opened.manifest.model_dump(exclude={"files", "format_version", "variants"})
+    files = {name: opened.read(name) for name in opened.manifest.files if name not in left_out}
+    return write_bundle(plain, about, files, lambda written: None).path
 
 
 def start_clearsight(name: str, bundle: Path, *options: str) -> Server:
@@ -298,6 +298,7 @@ def main() -> None:
     parser.add_argument("--engine", default="onnxruntime", choices=["onnxruntime", "openvino"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--max-drop", type=float, default=0.5, help="points, of the variant")
     parser.add_argument("--only", default=",".join(SERVERS), help="peers, with commas")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -312,11 +313,16 @@ def main() -> None:
     try:
         plain = without_variants(bundle, work)
         engine, variants = options.engine, plain != bundle
+        drop = ("--max-drop", options.max_drop)
         starts = [
             partial(Ceiling, bundle, engine, work),
             partial(start_clearsight, "clearsight", plain, "--engine", engine),
             partial(start_clearsight, "clearsight chosen", plain),
-            *([partial(start_clearsight, "clearsight optimized", bundle)] if variants else []),
+            *(
+                [partial(start_clearsight, "clearsight optimized", bundle, *drop)]
+                if variants
+                else []
+            ),
             *(partial(start_peer, name, bundle, engine, work) for name in names),
         ]
         for start in starts:  # one after another, and who is ready waits for its turn
@@ -362,7 +368,10 @@ def write(options: argparse.Namespace, found: dict, names: list[str], work: Path
             measurements += lates
             claims.append(claim(f"{ours}: {worst.name}", 1.0, worst.median, below=True))
     name = options.bundle.name if options.bundle else options.network
-    arguments = f"--engine {options.engine} --rounds {options.rounds} --seconds {options.seconds:g}"
+    arguments = (
+        f"--engine {options.engine} --max-drop {options.max_drop:g} "
+        f"--rounds {options.rounds} --seconds {options.seconds:g}"
+    )
     commands = {f"{name} started by": " ".join(SERVERS[name].command) for name in names}
     environments = work / "environments"
     record.Record(

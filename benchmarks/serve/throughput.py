@@ -298,9 +298,9 @@ def write(options: argparse.Namespace, rates: dict, costs: dict) -> None:
     claims = [
         record.Claim(
             text="Share of the in-process ceiling that the service reaches",
-            target=0.9,
+            target=0.95,
             got=ours.median,
-            met=ours.median >= 0.9,
+            met=ours.median >= 0.95,
         ),
         record.Claim(
             text="Rate beside LitServe on the same model, decode, resize and engine",

@@ -136,6 +136,23 @@ def test_gentler_settings_are_tried_in_turn(
 
 
 @pytest.mark.usefixtures("faster")
+def test_settings_that_cannot_be_made_are_passed_over(
+    run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Quantizer, settings: Any) -> bytes:
+        if settings is LADDER[0]:
+            raise GateError("NNCF cannot quantise this model.")
+        return SmallNetwork().onnx_model()
+
+    monkeypatch.setattr(Quantizer, "run", failing)
+    found = api.optimize(run, pictures, max_drop=30)
+    assert found.variant.made_with["settings"] != LADDER[0].name
+    monkeypatch.setattr(Quantizer, "run", lambda self, settings: failing(self, LADDER[0]))
+    with pytest.raises(GateError, match="NNCF cannot quantise"):
+        api.optimize(run, pictures)
+
+
+@pytest.mark.usefixtures("faster")
 def test_an_engine_on_which_it_loses_too_much_is_left_out(
     run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,13 @@ import pytest
 from clearsight.core.bundle import MODEL, Bundle
 from clearsight.core.errors import BundleError, MissingExtraError, UnknownKeyError, UsageError
 from clearsight.engines import open as opening
-from clearsight.engines.open import FEW_IMAGES, capabilities, open_predictor, open_session
+from clearsight.engines.open import (
+    FEW_IMAGES,
+    capabilities,
+    compute_of,
+    open_predictor,
+    open_session,
+)
 from clearsight.engines.session import ENGINES, ModelSession, cores
 from clearsight.testing.small_network import SmallNetwork, noise_images
 
@@ -159,3 +165,7 @@ def test_a_model_without_the_promised_output_is_refused(make_bundle: MakeBundle)
     bundle = make_bundle(outputs=("logits", "gradients"))
     with pytest.raises(BundleError, match="no output 'gradients'"):
         open_predictor(bundle)
+
+
+def test_what_int8_leaves_in_floating_point_is_computed_in_16_bits() -> None:
+    assert [compute_of(made_of) for made_of in ("int8", "fp16", "bf16")] == ["bf16", "fp16", "bf16"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,13 @@ from clearsight.core.seeds import generator
 from clearsight.core.variants import OnEngine, Precision, Variant
 from clearsight.data.dataset import Dataset
 from clearsight.engines.golden import golden_pictures, verify_golden
-from clearsight.engines.open import FASTEST, capabilities, open_predictor, open_session
+from clearsight.engines.open import (
+    FASTEST,
+    capabilities,
+    compute_of,
+    open_predictor,
+    open_session,
+)
 from clearsight.engines.predictor import BundlePredictor
 
 CALIBRATION_PICTURES = 300
@@ -147,8 +154,8 @@ class _Trial:
 
     def form(self, content: bytes, engine: str) -> BundlePredictor:
         """Open a form of the model on an engine."""
-        compute = self.precision if self.precision in ("fp16", "bf16") else "fp32"
-        return BundlePredictor(self.bundle, open_session(content, engine, compute=compute))
+        session = open_session(content, engine, compute=compute_of(self.precision))
+        return BundlePredictor(self.bundle, session)
 
     def drop(self, content: bytes, engine: str) -> Drop:
         """Return what a form loses on an engine."""
@@ -192,15 +199,24 @@ def _find(
     """Return the first form that loses little enough on the fastest engine.
 
     Raises:
-        GateError: none does.
+        GateError: none does, or none can be made.
     """
     engine, refused = trial.engines[0], []
-    for name, content, made_with in _forms(trial, calibration):
+    unmade: GateError | None = None
+    for name, make, made_with in _forms(trial, calibration):
+        try:
+            content = make()
+        except GateError as error:  # the next settings may do
+            trial.progress.say(str(error))
+            unmade = error
+            continue
         drop = trial.drop(content, engine)
         trial.progress.say(f"{trial.precision}, {name}: loses {drop}")
         if drop.value <= max_drop:
             return content, made_with, Measured(engine, drop)
         refused.append(f"{name}: {drop}")
+    if not refused and unmade is not None:
+        raise unmade
     raise GateError(
         f"{trial.precision} loses more than {max_drop:g} points of accuracy on {engine}: "
         f"{'; '.join(refused)}. Nothing was changed. Allow more with --max-drop, or give more "
@@ -208,10 +224,13 @@ def _find(
     )
 
 
-def _forms(trial: _Trial, calibration: Dataset) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    """Yield name, ONNX file and settings of each form to try."""
+def _forms(
+    trial: _Trial, calibration: Dataset
+) -> Iterator[tuple[str, Callable[[], bytes], dict[str, Any]]]:
+    """Yield name, what makes the ONNX file, and settings of each form to try."""
     if trial.precision != "int8":
-        yield "16-bit weights", with_half_weights(trial.model, trial.precision), {"weights": 16}
+        half = partial(with_half_weights, trial.model, trial.precision)
+        yield "16-bit weights", half, {"weights": 16}
         return
     shape = trial.bundle.manifest.preprocessing
     fitting = CALIBRATION_BYTES // (shape.height * shape.width * shape.channels)
@@ -228,7 +247,7 @@ def _forms(trial: _Trial, calibration: Dataset) -> Iterator[tuple[str, bytes, di
             "kept_in_fp32": settings.keep,
             "calibration_pictures": len(images),
         }
-        yield settings.name, quantizer.run(settings), made_with
+        yield settings.name, partial(quantizer.run, settings), made_with
 
 
 def sample(dataset: Dataset, count: int, seed: int) -> Dataset:

@@ -47,9 +47,10 @@ class Settings:
 LADDER = (
     Settings("symmetric"),
     Settings("symmetric, depthwise layers in fp32", keep="depthwise"),
+    Settings("symmetric, first, last and depthwise layers in fp32", keep="ends"),
     Settings("asymmetric activations", "mixed"),
     Settings("asymmetric activations, exact bias correction", "mixed", False),
-    Settings("first, last and depthwise layers in fp32", "mixed", False, "ends"),
+    Settings("asymmetric, first, last and depthwise layers in fp32", "mixed", False, "ends"),
 )
 """Tried in this order until one loses little enough; each step costs speed or time."""
 

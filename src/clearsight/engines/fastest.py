@@ -23,6 +23,7 @@ from clearsight.core.variants import allowed_variants
 from clearsight.engines.compiled import compiled_key, remembered_folder
 from clearsight.engines.open import FASTEST, open_predictor
 from clearsight.engines.predictor import BundlePredictor
+from clearsight.engines.session import cores
 
 MEASURED_S, SLICE_S = 0.3, 0.08  # the best slice counts: other programs only make one slower
 PATIENCE_S = 300.0
@@ -137,16 +138,21 @@ def _unmeasured(bundle: Bundle, engine: str | None) -> Choice:
 
 
 def _seconds(predictor: BundlePredictor, images: ImagesNHWC, workers: int) -> float:
-    """Return the seconds that one picture takes a worker while all of them run."""
+    """Return the seconds that one picture takes a worker while all of them run.
+
+    Worked out from processor time, which other programs hardly change: a choice that is made
+    beside a busy service is remembered, too.
+    """
     predictor.probabilities(images)  # compiles on first use
     ends = time.monotonic() + MEASURED_S
     best = _slice_s(predictor, images, workers)
     while time.monotonic() < ends:
         best = min(best, _slice_s(predictor, images, workers))
-    return best
+    return best * max(1.0, workers / cores())
 
 
 def _slice_s(predictor: BundlePredictor, images: ImagesNHWC, workers: int) -> float:
+    """Return the processor seconds of one picture."""
     counts = [0] * workers
     ends = time.monotonic() + SLICE_S
 
@@ -156,12 +162,12 @@ def _slice_s(predictor: BundlePredictor, images: ImagesNHWC, workers: int) -> fl
             counts[index] += len(images)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(workers)]
-    started = time.monotonic()
+    started = time.process_time()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return (time.monotonic() - started) * workers / max(1, sum(counts))
+    return (time.process_time() - started) / max(1, sum(counts))
 
 
 def _told(engine: str) -> str:
