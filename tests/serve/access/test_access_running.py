@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -52,8 +52,9 @@ def listening(pid):
     """Return (address, port) of every TCP socket on which a process listens."""
     inodes = set()
     for path in Path(f"/proc/{pid}/fd").iterdir():
-        if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(path)):
-            inodes.add(match[1])
+        with suppress(FileNotFoundError):  # closed between the two looks
+            if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(path)):
+                inodes.add(match[1])
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
