@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from clearsight.serve.calls import Observation
 from clearsight.serve.log import LOG, failure
+from clearsight.serve.repeating import Repeating
 
 MOST_PENDING = 4096
 MOST_PICTURES = 64
@@ -70,19 +71,20 @@ class Requests:
         self._lock = threading.Lock()
         self._pending: OrderedDict[str, list[Seen]] = OrderedDict()
         self._answered: deque[tuple[float, Answered]] = deque()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._teller: Repeating | None = None
         for sink in sinks:
             self.add(sink)
 
     def add(self, sink: Sink) -> None:
         """Tell this sink too, of every request from now on."""
         self.sinks.append(sink)
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._work, name="clearsight-requests", daemon=True
+        if self._teller is None:
+            self._teller = Repeating(
+                lambda: self._tell(time.monotonic()),
+                SETTLE_S,
+                "clearsight-requests",
+                "requests could not be told of",
             )
-            self._thread.start()
 
     def observe(self, observation: Observation) -> None:
         """Keep one picture; called on the worker's thread."""
@@ -109,14 +111,9 @@ class Requests:
 
     def close(self) -> None:
         """Tell what is left, and end."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._teller is not None:
+            self._teller.close()
         self._tell(float("inf"))
-
-    def _work(self) -> None:
-        while not self._stop.wait(SETTLE_S):
-            self._tell(time.monotonic())
 
     def _tell(self, now: float) -> None:
         while self._answered and self._answered[0][0] <= now:
