@@ -226,7 +226,8 @@ def _square_distances(rows: Features, others: Features) -> Familiarity:
     """Return (n, m), never below 0; each row's are the same in any batch to rounding."""
     lengths = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)[:, None]
     other_lengths = np.einsum("md,md->m", others, others, dtype=np.float64)
-    return np.maximum(lengths + other_lengths - 2.0 * (rows @ others.T), 0.0)
+    squares: Familiarity = np.maximum(lengths + other_lengths - 2.0 * (rows @ others.T), 0.0)
+    return squares
 
 
 def _whitening(centred: NDArray[np.float64]) -> NDArray[np.float32]:

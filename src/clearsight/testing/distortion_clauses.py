@@ -58,7 +58,8 @@ class DistortionClauses:
 
     def check_changes_something(self, distortion: Any) -> None:
         """At every severity pictures differ, colour and grey; of grey ones not if `colour`."""
-        for shape in ((4, 64, 64, 3), (4, 64, 64, 1), (4, 28, 28, 1)):
+        shapes: tuple[tuple[int, ...], ...] = ((4, 64, 64, 3), (4, 64, 64, 1), (4, 28, 28, 1))
+        for shape in shapes:
             for severity in SEVERITIES:
                 apart = distance(distortion, pictures(shape), severity)
                 same = distortion.colour and shape[3] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ class SoftNetwork:
 
     task = "single-label"
 
-    def __init__(self, seed: int = 0, channels: int = 1, sharpness: float = 0.6) -> None:
+    def __init__(self, seed: int = 0, channels: Literal[1, 3] = 1, sharpness: float = 0.6) -> None:
         random = generator(seed, "soft-network")
         self.preprocessing = Preprocessing(height=SIDE, width=SIDE, channels=channels)
         self.classes: Sequence[str] = tuple(f"class {number}" for number in range(CLASSES))

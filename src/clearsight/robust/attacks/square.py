@@ -78,7 +78,7 @@ class Square:
 def _side(progress: float, height: int, width: int) -> int:
     """Return the side of the square after a share of the queries."""
     halved = sum(progress * SCHEDULE > done for done in HALVINGS)
-    side = math.floor((FIRST_SHARE * 0.5**halved * height * width) ** 0.5 + 0.5)
+    side = math.floor(math.sqrt(FIRST_SHARE * 0.5**halved * height * width) + 0.5)
     return max(1, min(side, height, width))
 
 
