@@ -17,10 +17,15 @@ from clearsight.robust.published import published
 SIDE_32 = ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))
 SIDE_64 = ((1, 0.3), (0.9, 0.4), (0.8, 0.45), (0.75, 0.5), (0.7, 0.55))
 SIDE_224 = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))
-SHEETS = 5
+# mean red, green and blue, and spread of grey, of the five photographs of the published programs
+SHEETS = (
+    (0.305, 0.585, 0.650, 0.070),
+    (0.787, 0.805, 0.841, 0.086),
+    (0.787, 0.805, 0.841, 0.086),
+    (0.540, 0.599, 0.648, 0.113),
+    (0.441, 0.484, 0.528, 0.169),
+)
 LARGEST_SHEET = 1024
-MEAN = (0.38, 0.42, 0.47)
-SPREAD = 0.2
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -33,15 +38,15 @@ def frost(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
     """Lay a random piece of a sheet of ice over a picture and darken the picture itself.
 
     The weights are the published ones. The sheets are drawn: veins and needles of ice, with the
-    mean colour and contrast of the photographs that the published data sets were made with, whose
-    licence does not let them be shipped.
+    mean colour and spread measured on the photographs that the published data sets were made
+    with, which are not ours to ship.
     """
     kept, ice = published(images_nhwc, severity, SIDE_32, SIDE_64, SIDE_224)
     height, width, channels = images_nhwc.shape[1:]
     side = min(LARGEST_SHEET, max(64, 2 * max(height, width)))
 
     def change(picture: Floats, random: Random) -> Floats:
-        sheet = _sheet(int(random.integers(SHEETS)), side)
+        sheet = _sheet(int(random.integers(len(SHEETS))), side)
         down, across = random.random(2)
         if max(height, width) >= side:  # a picture larger than any sheet: one is enlarged
             piece = cv2.resize(sheet, (width, height))
@@ -57,7 +62,7 @@ def frost(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
     return each(images_nhwc, seed, change)
 
 
-@lru_cache(maxsize=2 * SHEETS)
+@lru_cache(maxsize=2 * len(SHEETS))
 def _sheet(number: int, side: int) -> Floats:
     """Return a sheet of ice (side, side, 3) float32 in [0, 1]; the same for the same number."""
     random = np.random.Generator(np.random.PCG64([number, side]))
@@ -73,8 +78,10 @@ def _sheet(number: int, side: int) -> Floats:
         length = max(2, side // 24)
         needles += motion(seeds, length, length / 2, float(angle))
     ice = _standard(veins) + _standard(gaussian(needles, 0.7))
-    ice = np.tanh(_standard(ice) / 2) * 2 * SPREAD
-    return np.clip(ice[..., None] + np.array(MEAN, np.float32), 0, 1).astype(np.float32)
+    *mean, spread = SHEETS[number]
+    ice = _standard(np.tanh(_standard(ice) / 2)) * np.float32(spread)
+    sheet: Floats = np.clip(ice[..., None] + np.array(mean, np.float32), 0, 1).astype(np.float32)
+    return sheet
 
 
 def _standard(field: Floats) -> Floats:
