@@ -13,7 +13,7 @@ from torch import nn
 from clearsight.core.errors import ConfigError, InterruptedRun, UnknownKeyError
 from clearsight.core.nouns import Preprocessing
 from clearsight.data.cache import PixelCache
-from clearsight.learn.contest import find_candidates
+from clearsight.learn.contest import facts_for, find_candidates
 from clearsight.learn.family import Budget, Facts, Job
 from clearsight.learn.hardened import Side, hardened_job, judge_hardened, price, say_hardened
 from clearsight.learn.hardening import HARDENINGS, Step, build_hardening
@@ -244,6 +244,23 @@ def test_auto_leaves_out_who_cannot_be_attacked():
 def test_what_compares_distributions_refuses_several_labels(key):
     with pytest.raises(ConfigError, match="multi-label"):
         build_hardening(Choice(name=key), "multi-label")
+
+
+@pytest.mark.parametrize(
+    ("model", "harden", "slower"),
+    [
+        ("compact", {"name": "pgd", "options": {"steps": 3}}, 4.0),
+        ("compact", {"name": "prime", "options": {"consistency": 0}}, 1.0),
+        ("hog+linear-svm", "noise", 2.0),
+        ("compact", None, 1.0),
+    ],
+)
+def test_a_family_is_told_how_much_time_hardening_leaves_it(model, harden, slower):
+    settings = TrainSettings.parse({"time_s": 60, "model": model, "harden": harden})
+    facts = replace(FACTS, time_s=60.0)
+    (candidate,) = find_candidates(settings, facts)
+    assert facts_for(candidate, facts, settings.harden).time_s == 60 / slower
+    assert facts_for(candidate, FACTS, settings.harden).time_s is None
 
 
 def _classical_job(work):

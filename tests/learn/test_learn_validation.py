@@ -7,18 +7,22 @@ import pytest
 
 from clearsight.core.nouns import Preprocessing
 from clearsight.learn.family import Budget, Job
+from clearsight.learn.hardening import build_hardening
 from clearsight.learn.trainers._device import choose_device
+from clearsight.learn.trainers._hardened import ATTACK_FORWARDS
 from clearsight.learn.trainers._plan import Plan
 from clearsight.learn.trainers._validation import FEWEST, LIMIT, Validation
+from clearsight.learn.training import Choice
 
 
-def made(folder, deadline_s):
+def made(folder, deadline_s, hardening=None):
     images, labels = np.zeros((6000, 2, 2, 1), np.uint8), np.arange(6000) % 2
     deadline = None if deadline_s is None else time.monotonic() + deadline_s
     budget = Budget(deadline=deadline, epochs=None if deadline_s else 1.0)
     size = Preprocessing(height=2, width=2, channels=1)
     job = Job(images, labels, images, labels, ("a", "b"), size, 0, budget, folder, None)
-    return Validation(job, choose_device(), Plan(folder / "plan.json", "x"), 32, 100)
+    plan = Plan(folder / "plan.json", "x")
+    return Validation(job, choose_device(), plan, 32, 100, hardening=hardening)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,19 @@ def test_what_is_kept_for_the_end_is_a_part_of_the_time(tmp_path):
     validation = made(tmp_path, 60.0)
     validation.spare(5, 2.0)
     assert validation.seconds_for(2.0, 32) < 0.15 * 60
+
+
+@pytest.mark.parametrize("step_s", [0.01, 1.0, 20.0])
+def test_an_attack_on_validation_pictures_keeps_to_the_time_too(tmp_path, step_s):
+    attack = build_hardening(Choice.of("pgd"), "single-label")
+    validation = made(tmp_path, 600.0, attack)
+    validation.spare(5, step_s)
+    assert FEWEST <= validation.n <= LIMIT
+    picture_s = step_s / 32 * 0.5 / attack.cost
+    asked = validation.n + ATTACK_FORWARDS * validation.judged
+    assert asked * picture_s <= max(0.05 * 600, picture_s * (FEWEST + ATTACK_FORWARDS * 20))
+
+
+def test_without_a_clock_an_attack_is_tried_on_enough_pictures(tmp_path):
+    validation = made(tmp_path, None, build_hardening(Choice.of("pgd"), "single-label"))
+    assert validation.judged == LIMIT // 5

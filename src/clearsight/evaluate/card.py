@@ -184,8 +184,7 @@ def _hardened(told: Mapping[str, Any]) -> str:
     """Return what it was hardened against, what that brought on validation, and its price."""
     if not told:
         return ""
-    options = ", ".join(f"{name} {value:g}" for name, value in told["options"].items())
-    lines = [f"Trained to hold with `{told['name']}` ({options})."]
+    lines = [f"Trained to hold with `{told['name']}` ({hardening_options(told)})."]
     if told["accuracy"] is not None:
         low, high = told["accuracy_ci"]
         lines.append(
@@ -201,6 +200,22 @@ def _hardened(told: Mapping[str, Any]) -> str:
         )
     lines.append("`clearsight stress` measures what it holds against, on pictures never seen.")
     return "## What it was hardened against\n\n" + "\n".join(lines)
+
+
+def hardening_options(told: Mapping[str, Any]) -> str:
+    """Return the options of a hardening in words.
+
+    Args:
+        told: `story["hardened"]`.
+
+    Example:
+        >>> hardening_options({"options": {"eps": 8 / 255, "kind": "patch"}})
+        'eps 0.0314, kind patch'
+    """
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in told["options"].items()
+    )
 
 
 def remedy_text(told: Mapping[str, Any]) -> str:

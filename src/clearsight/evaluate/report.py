@@ -17,7 +17,7 @@ from markupsafe import Markup
 from clearsight.core.files import write_text
 from clearsight.core.version import __version__
 from clearsight.data.dataset import Dataset
-from clearsight.evaluate.card import remedy_text
+from clearsight.evaluate.card import hardening_options, remedy_text
 from clearsight.evaluate.evaluation import Case, Evaluation, LeftOut
 from clearsight.evaluate.figures import METRICS, ClassScore, Figures, Measure
 from clearsight.evaluate.limits import limits
@@ -49,7 +49,7 @@ FACTS = (
     "vector",
     "sheet",
 )
-STORY = ("reason", "training", "curve", "augmentation", "imbalance")
+STORY = ("reason", "training", "curve", "augmentation", "imbalance", "hardened")
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ def render_report(evaluation: Evaluation, about: Mapping[str, Any], dataset: Dat
             curve=_curve(story),
             imbalance=story["imbalance"],
             remedy=remedy_text(story["imbalance"]) if story["imbalance"] else "",
+            hardened_by=hardening_options(story["hardened"]) if story["hardened"] else "",
             sheet=png_uri(facts["sheet"]) if facts["sheet"] else None,
             commands=_commands(facts),
             evaluation=evaluation,
@@ -263,6 +264,10 @@ def _commands(facts: Mapping[str, Any]) -> list[str]:
     for option in ("epochs", "model", "seed"):
         if config.get(option) is not None:
             train += [f"--{option}", str(config[option])]
+    if harden := config.get("harden"):
+        train += ["--harden", harden["name"]]
+        for name, value in harden["options"].items():
+            train += ["--set", f"harden.options.{name}={value}"]
     evaluate = ["clearsight", "evaluate", facts["run"]]
     if facts["part"] == "all" and facts["data"] is not None:
         evaluate.append(facts["data"])

@@ -23,12 +23,12 @@ from clearsight.learn.allocator import kept_memory
 from clearsight.learn.choose import Candidate, shortlist
 from clearsight.learn.classical_names import classical_config, classical_names
 from clearsight.learn.family import FAMILIES, Budget, Facts, Family, Fitted, Job, OpenModel
-from clearsight.learn.hardened import Side, hardened_job, judge_hardened, that_harden
+from clearsight.learn.hardened import Side, hardened_job, judge_hardened, slowdown, that_harden
 from clearsight.learn.imbalance import Remedy, find_remedy
 from clearsight.learn.inputs import Parts
 from clearsight.learn.settings import TrainSettings
 from clearsight.learn.tracking import Curves, Track, check_trackers
-from clearsight.learn.training import Training
+from clearsight.learn.training import Choice, Training
 from clearsight.learn.trust_settings import check_trust
 from clearsight.learn.validation_rows import score_in_time
 
@@ -149,7 +149,7 @@ class Contest:
     ) -> Trained:
         began = time.monotonic()
         family = build_family(candidate)
-        preprocessing = family.preprocessing(facts_for(candidate, self.facts))
+        preprocessing = family.preprocessing(facts_for(candidate, self.facts, self.settings.harden))
         train, val = self.pixels(preprocessing)
         job = Job(
             train_images=train.images,
@@ -312,11 +312,12 @@ def unlearnt(train: PixelCache, classes: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name, count in zip(classes, counts, strict=True) if not count)
 
 
-def facts_for(candidate: Candidate, facts: Facts) -> Facts:
-    """Return the facts with the time that this candidate may take."""
+def facts_for(candidate: Candidate, facts: Facts, harden: Choice | None) -> Facts:
+    """Return the facts with the time that this candidate may take, in seconds of plain training."""
     if facts.time_s is None:
         return facts
-    return replace(facts, time_s=facts.time_s * candidate.share_of_time)
+    slower = slowdown(candidate, harden, facts.task)
+    return replace(facts, time_s=facts.time_s * candidate.share_of_time / slower)
 
 
 def build_family(candidate: Candidate) -> Family:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 AT_ONCE = 256
 JUDGED_PICTURES = 500
 """Validation pictures that are changed to see what hardening by pictures brought, at most."""
+BESIDE = 2.0
+"""Pictures a family without gradient descent learns from, in parts of those there are."""
 SURE = 1.96
 """Standard errors of a 95 % interval."""
 Labels = NDArray[np.int64]
@@ -77,6 +79,22 @@ def _no_gradients(choice: Choice, who: str) -> ConfigError:
         f"gradients. Harden it by changed pictures ({', '.join(keys)}), or choose a network "
         "with --model, for example compact."
     )
+
+
+def slowdown(candidate: Candidate, choice: Choice | None, task: Task) -> float:
+    """Return how many times as long a pass takes with the hardening, about.
+
+    Args:
+        candidate: with gradient descent a step takes more forward passes; without, changed
+            pictures stand beside the plain ones.
+        choice: the hardening, or None.
+        task: what a label is.
+    """
+    if choice is None:
+        return 1.0
+    if not FAMILIES.load(candidate.key).capabilities.gradients:
+        return BESIDE
+    return float(build_hardening(choice, task).cost)
 
 
 def hardened_job(job: Job, choice: Choice | None, gradients: bool) -> Job:

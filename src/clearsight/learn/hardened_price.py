@@ -8,7 +8,7 @@ from dataclasses import replace
 from clearsight.core.errors import ClearsightError, InterruptedRun
 from clearsight.learn.contest import Contest, Trained
 from clearsight.learn.family import Budget
-from clearsight.learn.hardened import Side, price
+from clearsight.learn.hardened import Side, price, slowdown
 from clearsight.learn.settings import TrainSettings
 
 PRICE_SHARE = 0.1
@@ -49,7 +49,11 @@ def with_price(contest: Contest, best: Trained, end: float | None) -> Trained:
         contest.progress.say(UNKNOWN, reason="the hardened recognizer took the time for it")
         return best
     settings = contest.settings.model_copy(update={"harden": None})
-    plain = replace(contest, settings=settings)
+    facts = contest.facts
+    if facts.time_s is not None:  # it takes pictures of the size that the hardened one takes
+        slower = slowdown(best.candidate, contest.settings.harden, facts.task)
+        facts = replace(facts, time_s=facts.time_s / slower)
+    plain = replace(contest, settings=settings, facts=facts)
     began = time.monotonic()
     try:
         standard = plain.train(best.candidate, Budget(end, settings.epochs), FOLDER)

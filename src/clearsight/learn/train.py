@@ -200,7 +200,7 @@ def plan(data: Path, settings: TrainSettings) -> dict[str, Any]:
     remedy = find_remedy(facts, settings.imbalance)
     steps = []
     for candidate in find_candidates(settings, facts):
-        family = build_family(candidate)
+        family, own = build_family(candidate), facts_for(candidate, facts, settings.harden)
         training = settings.training
         if remedy is not None:
             training = remedy.training(training, family.capabilities.gradients)
@@ -209,7 +209,7 @@ def plan(data: Path, settings: TrainSettings) -> dict[str, Any]:
                 "family": candidate.key,
                 "reason": candidate.reason,
                 "share_of_time": candidate.share_of_time,
-                "input": family.preprocessing(facts_for(candidate, facts)).model_dump(),
+                "input": family.preprocessing(own).model_dump(),
                 "config": family.config.model_dump(mode="json"),
                 "training": training.model_dump(mode="json", exclude_none=True),
             }

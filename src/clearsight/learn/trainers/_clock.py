@@ -11,6 +11,7 @@ from clearsight.learn.trainers._plan import Plan
 WARM_UP_STEPS = 3  # not timed: the first steps allocate
 TIMED_STEPS = 8
 HURRY = 0.05  # part of the budget after which the first plan is made on fewer steps
+TOO_LONG = 0.15  # part of the budget after which fewer steps are believed
 DRIFT = 0.03  # of the steps left; less is not worth a new plan
 CHECKPOINT_S = 10.0
 CHECKPOINT_COST = 0.02  # most of the time that checkpoints may take
@@ -30,7 +31,7 @@ class Clock:
         self._interval_s = CHECKPOINT_S
         self._next_check = 0
         self._following = False
-        self._hurry_s = 0.0
+        self._whole_s = float("inf")
 
     def follow(self) -> None:
         """Keep to the journal of an interrupted run, unless the deadline would be missed."""
@@ -40,13 +41,17 @@ class Clock:
         """Note that `step` begins."""
         if not self._starts:
             self._next_check = step + WARM_UP_STEPS + TIMED_STEPS
-            self._hurry_s = HURRY * self._budget.remaining_s()
+            self._whole_s = self._budget.remaining_s()
         self._starts.append(time.monotonic())
 
     @property
     def timed(self) -> bool:
-        """Whether enough steps were seen to trust `step_s`; the first ones allocate."""
-        return len(self._starts) > WARM_UP_STEPS + 1
+        """Whether enough steps were seen to trust `step_s`, or they take too long to wait for."""
+        return len(self._starts) > WARM_UP_STEPS + 1 or self._taken(TOO_LONG)
+
+    def _taken(self, share: float) -> bool:
+        """Whether such a part of what was left at the first step is gone."""
+        return bool(self._starts) and time.monotonic() - self._starts[0] > share * self._whole_s
 
     def step_s(self) -> float:
         """Return the mean seconds a step takes now, everything included."""
@@ -68,8 +73,7 @@ class Clock:
             plan.decide(step, step, "deadline")
             return
         first = len(plan.decisions) == 1
-        hurried = first and time.monotonic() - self._starts[0] > self._hurry_s
-        due = step >= max(self._next_check, plan.decided_until) or hurried
+        due = step >= max(self._next_check, plan.decided_until) or (first and self._taken(HURRY))
         if not due or step >= plan.total:
             return
         total = min(longest, step + max(1, int(left_s / self.step_s())))

@@ -27,6 +27,7 @@ SHARE = 0.04  # part of the time left at the start that one scoring may take, an
 FEWEST = 100
 BATCH_PIXELS, LEAST_BATCH = 2**21, 16  # larger batches fall out of the caches: slower, not faster
 TRIAL_PART = 5  # of the sample: one picture of so many is made harder too
+FEWEST_HARDER = 20  # where time is short; `FEWEST` otherwise
 FORWARD = 0.5  # a picture's forward passes relative to a training step's share, generously
 
 
@@ -65,7 +66,8 @@ class Validation:
     def _take(self, pictures: int) -> None:
         self._numbers = np.sort(self._order[:pictures])
         self.n = len(self._numbers)
-        self._harder = np.sort(self._order[: max(FEWEST, pictures // TRIAL_PART)])
+        fewest = FEWEST if self._plan.sample is None else FEWEST_HARDER
+        self._harder = np.sort(self._order[: max(fewest, pictures // TRIAL_PART)])
         steps = (self.n + self._more + self._trial_pictures) * self._forward / self._batch
         passes = max(1, math.ceil(steps / COST / self._steps_per_epoch))
         self.every = passes * self._steps_per_epoch
@@ -74,7 +76,9 @@ class Validation:
         """Take fewer pictures, once, where scoring them would take too much of the time."""
         if self._plan.sample is not None or math.isinf(self._whole_s):
             return
-        fits = int(SHARE * self._whole_s / (self._forward * step_s / self._batch))
+        harder = 0.0 if self._trial is None else self._trial.forwards / TRIAL_PART
+        picture_s = (1 + harder) * self._forward * step_s / self._batch
+        fits = int(SHARE * self._whole_s / picture_s)
         if fits < self.n:
             pictures = min(self.n, max(FEWEST, fits))
             self._plan.change(step, "sample", pictures)
