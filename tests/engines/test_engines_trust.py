@@ -9,6 +9,8 @@ from clearsight.core.calibration import softmax
 from clearsight.core.conformal import SET_METHODS
 from clearsight.core.errors import BundleError, ConfigError, UsageError
 from clearsight.core.rejection import REJECTION_FILE, remember
+from clearsight.engines.golden import verify_golden
+from clearsight.engines.onnx_file import OnnxFile
 from clearsight.engines.open import capabilities, open_predictor
 from clearsight.engines.predictor import predictions
 from clearsight.learn.bundle_writer import safetensors_bytes
@@ -80,6 +82,31 @@ def test_features_decide_what_is_accepted(make_bundle, engine, method):
     wanted = known >= rejection["threshold"]
     assert (np.array(accepted)[sure] == wanted[sure]).all()
     assert {True, False} <= set(accepted)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("method", "embed"), [("k-nearest", False), ("", True), ("", False)])
+def test_the_model_is_compiled_once_for_all_that_answers_take(
+    make_bundle, engine, method, embed, monkeypatch
+):
+    about, files, wide = {}, golden(make_bundle), method or embed
+    if method:
+        rejection, more, _ = with_features(make_bundle, method)
+        about, files = {"rejection": rejection}, files | more
+    bundle = make_bundle(golden=files, **about)
+    compiled = []
+    select = OnnxFile.select
+    monkeypatch.setattr(
+        OnnxFile, "select", lambda self, names: compiled.append(tuple(names)) or select(self, names)
+    )
+    predictor = open_predictor(bundle, engine, embed=embed)
+    logits = predictor.logits(IMAGES)
+    verify_golden(predictor)
+    seen = predictor.recognized(IMAGES, embeddings=embed)
+    predictor.predictions(IMAGES[:1])
+    assert compiled == [("embedding", "logits") if wide else ("logits",)]
+    assert (seen.logits == logits).all()
+    assert (seen.embeddings is not None) == bool(wide)
 
 
 def golden(make_bundle):

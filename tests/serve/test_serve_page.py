@@ -14,6 +14,8 @@ from clearsight.testing.tiny_bundle import write_colour_bundle
 
 HOSTILE = '<img src=x onerror="window.hit=1">'
 CLASSES = ("red", HOSTILE, "蓝色 blue")
+SETS = {"method": "lac", "thresholds": {"95": [0.8]}, "level": 95, "n": 200}
+"""Every class with a fifth of the probability is in a picture's set."""
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -62,7 +64,9 @@ def browser():
 @pytest.fixture(scope="module")
 def url(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    colours = write_colour_bundle(folder / "colours", CLASSES, gain=0.02, rejection_threshold=0.6)
+    colours = write_colour_bundle(
+        folder / "colours", CLASSES, gain=0.02, rejection_threshold=0.6, conformal=SETS
+    )
     with running_service([colours.path]) as service:
         yield service.url
 
@@ -128,6 +132,26 @@ def test_pictures_of_every_kind_get_their_answer(page, tmp_path):
     assert page.locator("#live").text_content() != ""
     page.screenshot(path=tmp_path / "desktop.png", full_page=True)
     assert (tmp_path / "desktop.png").stat().st_size > 10_000
+
+
+def test_the_set_of_likely_classes_is_shown(page, browser, two_models, tmp_path):
+    upload(page, files(tmp_path)[:3])
+    told = [".likely-words", ".likely-names bdi"]
+    red, grey = card(page, "red shoe.png"), card(page, "grey.webp")
+    words, names = (red.locator(one).all_text_contents() for one in told)
+    assert (words, names) == (["Only this is likely:"], ["red"])
+    words, names = (grey.locator(one).all_text_contents() for one in told)
+    assert words == ["Likely one of 3:"]
+    assert set(names) == set(CLASSES)
+    assert card(page, "onerror").locator(".likely bdi").text_content() == HOSTILE
+    page.locator("#language").click()
+    assert grey.locator(".likely-words").text_content() == "很可能是以下 3 类之一："
+    page.screenshot(path=tmp_path / "sets.png", full_page=True)
+    context, without = opened(browser, two_models)
+    upload(without, files(tmp_path)[:1])
+    assert without.locator(".labels .name").first.is_visible()
+    assert without.locator(".likely").is_hidden(), "no set where the Bundle has none"
+    context.close()
 
 
 def test_paste_and_drop(page):

@@ -100,7 +100,7 @@ def _adapted(plain: BundlePredictor, run: Path, dataset: Dataset, engine: str) -
     from clearsight.api.scoring import as_trained
     from clearsight.core.bundle import MODEL
     from clearsight.engines.open import open_session
-    from clearsight.engines.predictor import BundlePredictor
+    from clearsight.engines.predictor import BundlePredictor, answering_outputs
     from clearsight.learn.adaptation import adapted_model, most_pictures
 
     if plain.variant:
@@ -117,7 +117,8 @@ def _adapted(plain: BundlePredictor, run: Path, dataset: Dataset, engine: str) -
     few = min(MOST_ADAPTED, most_pictures(size.height, size.width))
     reference = _prepared(plain, as_trained(run).part("val"), few)
     model = adapted_model(plain.bundle.read(MODEL), reference, _prepared(plain, dataset, few))
-    return BundlePredictor(plain.bundle, open_session(model, engine))
+    outputs = answering_outputs(plain.manifest)
+    return BundlePredictor(plain.bundle, open_session(model, engine, outputs=outputs))
 
 
 def _check_flips(plain: BundlePredictor, images: ImagesNHWC) -> None:

@@ -44,7 +44,7 @@ class MirroredSession:
         found = self._session.run(images_nhwc, outputs)
         if LOGITS in found:
             flipped = np.ascontiguousarray(images_nhwc[:, :, ::-1])
-            other = self._session.run(flipped, (LOGITS,))[LOGITS]
+            other = self._session.run(flipped, outputs)[LOGITS]  # the same compiled model
             middle = (found[LOGITS] + other) / np.float32(2)
             found = {**found, LOGITS: middle.astype(np.float32, copy=False)}
         return found

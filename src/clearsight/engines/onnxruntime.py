@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from clearsight.core.nouns import ImagesNHWC
-from clearsight.engines.session import Compute, ModelSession, Run, Session
+from clearsight.engines.session import LOGITS, Compute, ModelSession, Run, Session
 
 FATAL = 4  # log level: whatever goes wrong is raised, so nothing is printed beside
 
@@ -17,9 +17,15 @@ FATAL = 4  # log level: whatever goes wrong is raised, so nothing is printed bes
 class Onnxruntime:
     """Opens models with ONNX Runtime."""
 
-    def open(self, model: bytes, threads: int, compute: Compute = "fp32") -> Session:
+    def open(
+        self,
+        model: bytes,
+        threads: int,
+        compute: Compute = "fp32",
+        outputs: Sequence[str] = LOGITS,
+    ) -> Session:
         """Open an ONNX model; see `Engine.open`. It computes in fp32 (or int8) on any processor."""
-        return ModelSession("onnxruntime", model, _compile, threads)
+        return ModelSession("onnxruntime", model, _compile, threads, outputs)
 
 
 def _compile(model: bytes, outputs: Sequence[str]) -> Run:

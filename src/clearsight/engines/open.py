@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clearsight.core.bundle import MODEL, Bundle, open_bundle
 from clearsight.core.errors import BundleError, MissingExtraError, UnknownKeyError, UsageError
 from clearsight.core.variants import Precision
-from clearsight.engines.predictor import BundlePredictor
-from clearsight.engines.session import ENGINES, Compute, Engine, Session, cores
+from clearsight.engines.predictor import BundlePredictor, answering_outputs
+from clearsight.engines.session import ENGINES, LOGITS, Compute, Engine, Session, cores
 
 FASTEST = ("openvino", "onnxruntime")
 QUICKEST_START = ("onnxruntime", "openvino")
@@ -37,6 +39,7 @@ def open_session(
     threads: int | None = None,
     expected_images: int | None = None,
     compute: Compute = "fp32",
+    outputs: Sequence[str] = LOGITS,
 ) -> Session:
     """Open an ONNX model.
 
@@ -49,6 +52,7 @@ def open_session(
         expected_images: how many pictures will be run, if known; for few, the engine that
             starts quickest is taken (OpenVINO needs 0.7 s longer to start).
         compute: what fp32 operators are computed in, see `Engine.open`.
+        outputs: what will be asked for together nearly always; that is compiled at once.
 
     Raises:
         BundleError: no engine here runs the model, or it is not safe to load.
@@ -59,12 +63,12 @@ def open_session(
     if threads < 1:
         raise UsageError(f"threads must be 1 or more; got {threads}.")
     if engine is not None:
-        return _open(engine, model, threads, compute)
+        return _open(engine, model, threads, compute, outputs)
     few = expected_images is not None and expected_images <= FEW_IMAGES
     refusals = []
     for key in QUICKEST_START if few else FASTEST:
         try:
-            return _open(key, model, threads, compute)
+            return _open(key, model, threads, compute, outputs)
         except (BundleError, MissingExtraError) as error:
             refusals.append(error)
     raise next((e for e in refusals if isinstance(e, BundleError)), refusals[0])
@@ -76,6 +80,7 @@ def open_predictor(
     threads: int | None = None,
     expected_images: int | None = None,
     variant: str | None = None,
+    embed: bool = False,
 ) -> BundlePredictor:
     """Verify and open a Bundle.
 
@@ -84,6 +89,7 @@ def open_predictor(
         engine, threads, expected_images: see `open_session`.
         variant: a key of the manifest's `variants`, on an engine that it passed its gate on; None
             opens the model of full precision.
+        embed: feature vectors will be asked for with every answer.
 
     Raises:
         BundleError: changed, incomplete, unknown or unusable, or a variant that is not for this
@@ -91,16 +97,19 @@ def open_predictor(
         UnknownKeyError: no such variant.
     """
     bundle = source if isinstance(source, Bundle) else open_bundle(Path(source))
+    outputs = answering_outputs(bundle.manifest, embed)
     if not variant:
-        session = open_session(bundle.read(MODEL), engine, threads, expected_images)
-        return BundlePredictor(bundle, session)
+        model = bundle.read(MODEL)
+        session = open_session(model, engine, threads, expected_images, outputs=outputs)
+        return BundlePredictor(bundle, session, embed=embed)
     chosen = bundle.manifest.variants.get(variant)
     if chosen is None:
         raise UnknownKeyError(f"variant of {bundle.path}", variant, bundle.manifest.variants)
     key = _engine_of(bundle, variant, engine)
     compute = compute_of(chosen.precision)
-    session = open_session(bundle.read(chosen.file), key, threads, compute=compute)
-    return BundlePredictor(bundle, session, variant)
+    content = bundle.read(chosen.file)
+    session = open_session(content, key, threads, compute=compute, outputs=outputs)
+    return BundlePredictor(bundle, session, variant, embed)
 
 
 def compute_of(precision: Precision) -> Compute:
@@ -142,8 +151,11 @@ def _state(key: str) -> EngineState:
     return EngineState(key, True, "")
 
 
-def _open(key: str, model: bytes, threads: int, compute: Compute) -> Session:
+def _open(
+    key: str, model: bytes, threads: int, compute: Compute, outputs: Sequence[str]
+) -> Session:
+    """Open with what differs from the usual only: an engine may not know of it."""
     engine: Engine = ENGINES.load(key)()
-    return (
-        engine.open(model, threads) if compute == "fp32" else engine.open(model, threads, compute)
-    )
+    unusual: dict[str, Any] = {} if compute == "fp32" else {"compute": compute}
+    unusual |= {} if tuple(outputs) == LOGITS else {"outputs": outputs}
+    return engine.open(model, threads, **unusual)

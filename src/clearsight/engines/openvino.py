@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clearsight.core.imports import without
 from clearsight.core.nouns import ImagesNHWC
 from clearsight.engines.compiled import compiled_key, keep_compiled, read_compiled
-from clearsight.engines.session import Compute, ModelSession, Run, Session, cores
+from clearsight.engines.session import LOGITS, Compute, ModelSession, Run, Session, cores
 
 with without("openvino.tools.ovc"):  # its converter of models: a tenth of a second, for nothing
     import openvino
@@ -30,9 +30,16 @@ HINTS: dict[Compute, str] = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 class Openvino:
     """Opens models with OpenVINO."""
 
-    def open(self, model: bytes, threads: int, compute: Compute = "fp32") -> Session:
+    def open(
+        self,
+        model: bytes,
+        threads: int,
+        compute: Compute = "fp32",
+        outputs: Sequence[str] = LOGITS,
+    ) -> Session:
         """Open an ONNX model; see `Engine.open`."""
-        return ModelSession("openvino", model, partial(_compile, hint=HINTS[compute]), threads)
+        make = partial(_compile, hint=HINTS[compute])
+        return ModelSession("openvino", model, make, threads, outputs)
 
 
 def _compile(model: bytes, outputs: Sequence[str], hint: str) -> Run:

@@ -24,7 +24,9 @@ from clearsight.core.nouns import (
 from clearsight.core.rejection import Familiarity, FeatureMemory, score_familiarity
 from clearsight.core.tensors import read_float32
 from clearsight.data.preprocess import prepare_encoded
-from clearsight.engines.session import Outputs, Session
+from clearsight.engines.session import LOGITS, Outputs, Session
+
+EMBEDDING = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,21 @@ class BundlePredictor:
         bundle: the verified Bundle.
         session: its model, ready to run.
         variant: key of the variant that `session` runs; "" for the model of full precision.
+        embed: feature vectors will be asked for with every answer.
 
     Raises:
         BundleError: the model lacks an output that the manifest names.
     """
 
-    def __init__(self, bundle: Bundle, session: Session, variant: str = "") -> None:
+    def __init__(
+        self, bundle: Bundle, session: Session, variant: str = "", embed: bool = False
+    ) -> None:
         self.bundle, self.session, self.variant = bundle, session, variant
         for name in {"logits", *bundle.manifest.outputs}:
             if name not in session.outputs:
                 raise BundleError(f"{bundle.path}: the model has no output {name!r}.")
         self._memory = _memory(bundle)
+        self._names = answering_outputs(bundle.manifest, embed)
 
     @property
     def manifest(self) -> Manifest:
@@ -96,7 +102,7 @@ class BundlePredictor:
         """
         return prepare_encoded(encoded, self.preprocessing)
 
-    def outputs(self, images_nhwc: ImagesNHWC, names: Sequence[str] = ("logits",)) -> Outputs:
+    def outputs(self, images_nhwc: ImagesNHWC, names: Sequence[str] = LOGITS) -> Outputs:
         """Return named outputs of the model for prepared pictures.
 
         Args:
@@ -121,7 +127,8 @@ class BundlePredictor:
 
     def logits(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return raw scores (n, classes) float32 of prepared pictures (n, h, w, c) uint8."""
-        return self._checked(self.outputs(images_nhwc)["logits"], len(images_nhwc))
+        found = self.outputs(images_nhwc, self._names)  # one compiled model for every answer
+        return self._checked(found["logits"], len(images_nhwc))
 
     def probabilities(self, images_nhwc: ImagesNHWC) -> Scores:
         """Return calibrated probabilities (n, classes) float32 of prepared pictures."""
@@ -137,13 +144,12 @@ class BundlePredictor:
         Raises:
             BundleError: see `outputs`.
         """
-        has = "embedding" in self.manifest.outputs
-        wanted = has and (embeddings or self._memory is not None)
-        names = ("logits", "embedding") if wanted else ("logits",)
+        names = answering_outputs(self.manifest, True) if embeddings else self._names
         found = self.outputs(images_nhwc, names)
         logits = self._checked(found["logits"], len(images_nhwc))
         shares = self._calibrated(logits)
-        vectors = found["embedding"].reshape(len(images_nhwc), -1) if wanted else None
+        features = found.get(EMBEDDING)
+        vectors = None if features is None else features.reshape(len(images_nhwc), -1)
         return Recognized(logits, shares, self._familiarity(logits, shares, vectors), vectors)
 
     def predictions(self, images_nhwc: ImagesNHWC, top: int = 5) -> list[Prediction]:
@@ -246,6 +252,18 @@ def predictions(predictor: Predictor, images_nhwc: ImagesNHWC, top: int = 5) -> 
     if isinstance(predictor, BundlePredictor):
         return predictor.predictions(images_nhwc, top)
     return [predictor.prediction(row, top) for row in predictor.probabilities(images_nhwc)]
+
+
+def answering_outputs(manifest: Manifest, embed: bool = False) -> tuple[str, ...]:
+    """Return the outputs of the model that every answer takes.
+
+    Args:
+        manifest: of the Bundle.
+        embed: feature vectors are wanted beside the answer, where the model has them.
+    """
+    needed = manifest.rejection is not None and manifest.rejection.needs_features
+    has = EMBEDDING in manifest.outputs
+    return (*LOGITS, EMBEDDING) if has and (embed or needed) else LOGITS
 
 
 def _memory(bundle: Bundle) -> FeatureMemory | None:

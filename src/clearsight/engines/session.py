@@ -18,6 +18,7 @@ from clearsight.engines.onnx_file import OnnxFile
 
 Outputs = dict[str, NDArray[np.float32]]
 Compute = Literal["fp32", "fp16", "bf16"]
+LOGITS = ("logits",)
 
 ENGINES = Registry(
     "clearsight.engines",
@@ -49,7 +50,7 @@ class Session(Protocol):
     def outputs(self) -> tuple[str, ...]:
         """Names of every output that can be asked for."""
 
-    def run(self, images_nhwc: ImagesNHWC, outputs: Sequence[str] = ("logits",)) -> Outputs:
+    def run(self, images_nhwc: ImagesNHWC, outputs: Sequence[str] = LOGITS) -> Outputs:
         """Run a batch; a batch of n gives what n batches of one give.
 
         Args:
@@ -68,7 +69,13 @@ class Session(Protocol):
 class Engine(Protocol):
     """Opens models. Constructed without arguments."""
 
-    def open(self, model: bytes, threads: int, compute: Compute = "fp32") -> Session:
+    def open(
+        self,
+        model: bytes,
+        threads: int,
+        compute: Compute = "fp32",
+        outputs: Sequence[str] = LOGITS,
+    ) -> Session:
         """Open an ONNX model (uint8 NHWC pictures in).
 
         Args:
@@ -77,6 +84,7 @@ class Engine(Protocol):
                 pictures; calls from several threads run side by side.
             compute: what fp32 operators may be computed in; an engine (or a processor) that
                 cannot compute in 16 bits computes in fp32.
+            outputs: what will be asked for together nearly always; that is compiled at once.
 
         Raises:
             BundleError: the bytes are no model this engine runs, or not safe to load.
@@ -103,26 +111,36 @@ class ModelSession:
         compile_model: turns ONNX bytes and its output names into a thread-safe function from
             C-contiguous pictures to one array an output, running on one thread.
         threads: how many pieces of one call run at once.
+        outputs: what is compiled at once, see `Engine.open`; every output where the model lacks
+            one of them.
 
     Raises:
         BundleError: the bytes are no model this engine runs, or not safe to load.
     """
 
-    def __init__(self, engine: str, model: bytes, compile_model: Compile, threads: int = 1) -> None:
+    def __init__(
+        self,
+        engine: str,
+        model: bytes,
+        compile_model: Compile,
+        threads: int = 1,
+        outputs: Sequence[str] = LOGITS,
+    ) -> None:
         self.engine = engine
         self._file = OnnxFile(model)
         self._compile_model = compile_model
         self._compiled: dict[tuple[str, ...], Run] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads, "clearsight-engine") if threads > 1 else None
-        self._get(("logits",) if "logits" in self.outputs else self.outputs)
+        first = outputs if set(outputs) <= set(self.outputs) else self.outputs
+        self._get(tuple(sorted(set(first))))
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of every output that can be asked for."""
         return self._file.outputs
 
-    def run(self, images_nhwc: ImagesNHWC, outputs: Sequence[str] = ("logits",)) -> Outputs:
+    def run(self, images_nhwc: ImagesNHWC, outputs: Sequence[str] = LOGITS) -> Outputs:
         """Run a batch; see `Session.run`."""
         self._check_input(images_nhwc)
         names = tuple(sorted(set(outputs)))

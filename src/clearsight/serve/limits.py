@@ -30,7 +30,7 @@ class ServiceLimits(Config):
         drain_s: seconds that a stop waits for requests in flight.
         feedback_bytes: what corrections and their pictures may take on the disk.
         drift_window: pictures that are judged together for drift.
-        drift_features: compare embeddings too; costs memory for a second compiled model.
+        drift_features: compare embeddings too, which every answer then computes.
         linger_s: seconds between "not ready" and closing the door, so that balancers notice.
     """
 

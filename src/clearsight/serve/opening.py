@@ -34,7 +34,9 @@ def opener(
         ENGINES.load(choice.engine)  # its library is not what this model takes
         gc.collect()
         before = resident_bytes()
-        predictor = open_predictor(bundle, choice.engine, threads, variant=choice.variant or None)
+        predictor = open_predictor(
+            bundle, choice.engine, threads, variant=choice.variant or None, embed=embed
+        )
         if not model.checked:
             verify_golden(predictor)
             model.checked = True

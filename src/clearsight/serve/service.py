@@ -171,7 +171,7 @@ class Service:
 
         Args:
             observer: called on the worker's thread; must be quick.
-            embeddings: it wants feature vectors, which cost memory for a second compiled model.
+            embeddings: it wants feature vectors, which every answer then computes.
         """
         self._work.observers = [*self._work.observers, observer]
         self._work.embed = self._work.embed or embeddings

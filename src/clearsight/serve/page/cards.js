@@ -6,6 +6,7 @@ import {
 } from "./page.js";
 
 const TOP = 5;
+const NAMED = 12;
 const AT_ONCE = 2;
 const ATTEMPTS = 5;
 const state = { items: [], running: 0 };
@@ -124,9 +125,27 @@ function showAnswer(ask) {
     return row;
   });
   $(".labels", ask.column).replaceChildren(...rows);
+  showSet(ask);
   for (const [kind, text] of Object.entries(code(ask))) {
     $(`[data-code="${kind}"]`, ask.column).textContent = text;
   }
+}
+
+// The conformal set: every class that the picture may well show, however many they are.
+function showSet(ask) {
+  const box = $(".likely", ask.column);
+  const set = ask.answer.set;
+  box.hidden = !set;
+  if (!set) return;
+  box.title = words().likelyHint;
+  $(".likely-words", box).textContent = words().likely(set.length);
+  const names = set.slice(0, NAMED).map((label) => {
+    const name = document.createElement("bdi");
+    name.textContent = label;
+    return name;
+  });
+  if (set.length > NAMED) names.push(words().andMore(set.length - NAMED));
+  $(".likely-names", box).replaceChildren(...names);
 }
 
 function showProblem(ask) {

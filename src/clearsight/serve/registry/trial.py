@@ -174,14 +174,17 @@ def _check_scores(predictor: BundlePredictor) -> None:
     """Run pictures that a training set may not hold: black, white, noise, one colour."""
     import numpy as np
 
+    from clearsight.engines.predictor import answering_outputs
+
     asked = predictor.preprocessing
+    outputs = answering_outputs(predictor.manifest)
     shape = (asked.height, asked.width, asked.channels)
     images = np.zeros((4, *shape), np.uint8)
     images[1] = 255
     images[2] = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     images[3, :, :, 0] = 255
     with refusing("unusable"):
-        scores = predictor.session.run(images, ("logits",))["logits"]
+        scores = predictor.session.run(images, outputs)["logits"]
     if scores.shape != (len(images), len(predictor.classes)):
         raise _RefusedError(
             "shape",
