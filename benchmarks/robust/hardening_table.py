@@ -64,24 +64,27 @@ def table(title: str, told: str, columns: Sequence[str], rows: Sequence[Row]) ->
             f'<text class="soft" x="{middle:.0f}" y="{HEAD - 14}" text-anchor="middle">'
             f"{escape(column)}</text>"
         )
-    before = None
     for number, row in enumerate(rows):
-        top = HEAD + LINE * number
-        if row.name != before:
-            parts.append(f'<line class="line" x1="32" x2="{WIDTH - 24}" y1="{top}" y2="{top}"/>')
-            parts.append(f'<text class="strong" x="32" y="{top + 25}">{escape(row.name)}</text>')
-        before = row.name
-        parts.append(f'<text x="172" y="{top + 25}">{escape(row.kind)}</text>')
-        parts += [
-            _cell(row.shares.get(column), LEFT + cell * at, top, cell)
-            for at, column in enumerate(columns)
-        ]
+        again = number > 0 and rows[number - 1].name == row.name
+        parts += _row(row, columns, HEAD + LINE * number, cell, again)
     below = HEAD + LINE * len(rows) + 34
     parts += [
         f'<text class="soft" x="32" y="{below + 20 * at}">{escape(line)}</text>'
         for at, line in enumerate(foot)
     ]
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _row(row: Row, columns: Sequence[str], top: float, cell: float, again: bool) -> list[str]:
+    parts = [f'<text x="172" y="{top + 25}">{escape(row.kind)}</text>']
+    if not again:
+        parts.append(f'<line class="line" x1="32" x2="{WIDTH - 24}" y1="{top}" y2="{top}"/>')
+        parts.append(f'<text class="strong" x="32" y="{top + 25}">{escape(row.name)}</text>')
+    lefts = [LEFT + cell * at for at in range(len(columns))]
+    shares = [row.shares.get(column) for column in columns]
+    return parts + [
+        _cell(share, left, top, cell) for share, left in zip(shares, lefts, strict=True)
+    ]
 
 
 def _cell(share: float | None, left: float, top: float, width: float) -> str:
