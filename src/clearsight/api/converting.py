@@ -48,11 +48,12 @@ def optimize(
         GateError: it loses too much, or is not faster; nothing has changed.
         DataError, UsageError, MissingExtraError: see `convert.optimize.optimize`.
     """
+    from clearsight.api.cards import update_card
     from clearsight.convert.optimize import optimize as convert_optimize
 
     folder = Path(run)
     calibration, validation = _pictures_of(folder) if data is None else _given(Path(data))
-    return convert_optimize(
+    found = convert_optimize(
         folder,
         calibration,
         validation,
@@ -63,6 +64,9 @@ def optimize(
         None if out is None else Path(out),
         progress or Silent(),
     )
+    if out is None:
+        update_card(folder, found.bundle, progress)
+    return found
 
 
 def import_model(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clearsight.api.cards import update_card
 from clearsight.api.explaining import Asked, RecognizerExplainer, prepared_pictures
 from clearsight.core.bundle import find_bundle
 from clearsight.core.errors import ImageError, UsageError, nearest
@@ -100,6 +101,7 @@ def explain_run(
         rows, cards = _explain_files(explaining, files, staged, progress)
         classes = _class_maps(explaining, run, data, progress)
         _write(staged, explaining, rows, cards, classes, check, str(run))
+    update_card(run, predictor.bundle, progress)
     return Explained(tuple(rows), explaining.method, check, reason, tuple(classes), target)
 
 

@@ -39,6 +39,7 @@ def evaluate_run(
         DataError: nothing to score, or classes the recognizer does not know.
         UsageError: a Bundle alone (without its RUN) needs `data` and `out`.
     """
+    from clearsight.api.cards import update_card
     from clearsight.core.files import write_json
     from clearsight.engines.open import open_predictor
     from clearsight.evaluate.report import write_report
@@ -66,6 +67,7 @@ def evaluate_run(
     told = {**evaluation.to_json(), "part": part} | ({"variant": variant} if variant else {})
     told |= {"test_time": test_time} if test_time else {}
     write_json(report.with_suffix(".json"), told)
+    update_card(run, predictor.bundle, progress)
     return evaluation, report
 
 

@@ -128,9 +128,12 @@ def train_run(
     resume: bool,
 ) -> TrainResult:
     """Train into RUN with every engine that is here as witness of the parity gate."""
+    from clearsight.api.cards import update_card
     from clearsight.learn.train import train as learn_train
 
-    return learn_train(data, out, settings, _seams(), progress, started, resume)
+    trained = learn_train(data, out, settings, _seams(), progress, started, resume)
+    update_card(trained.run, trained.bundle, progress)
+    return trained
 
 
 def plan_training(data: Path, settings: TrainSettings) -> dict[str, Any]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clearsight.evaluate.markdown import plain_text as _text
 from clearsight.evaluate.trust_card import trust_section
 
 CLASSES_NAMED = 50
 WEAKEST = 10
+PARTS = {"val": "the validation part", "test": "the test part", "all": "the given data"}
+NOT_STRESSED = "- Disturbed, manipulated or attacked pictures were not tested."
 EVEN = (
     ", with every class counting alike: they are meant for classes that are equally likely, and "
     "promise too much for a class that is rare."
 )
-JOINERS = "\u200c\u200d"
-"""Invisible, but words and emoji are made with them."""
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
@@ -31,9 +31,9 @@ def model_card(facts: Mapping[str, Any]) -> str:
         _about(facts),
         _use(facts),
         _training(facts),
-        _quality(facts.get("metrics", {})),
+        quality_section(facts.get("metrics", {})),
         trust_section(facts),
-        _failures(facts.get("metrics", {})),
+        failures_section(facts.get("metrics", {})),
         _imbalance(facts.get("story", {}).get("imbalance") or {}),
         _hardened(facts.get("story", {}).get("hardened") or {}),
         _limits(facts),
@@ -101,12 +101,11 @@ def _names(story: Mapping[str, Any]) -> str:
     return ", ".join(story.get("unlearnt", ()))
 
 
-def _quality(metrics: Mapping[str, Any]) -> str:
+def quality_section(metrics: Mapping[str, Any]) -> str:
+    """Return "How good it is" from what `figures.judge` gives, and `part`."""
     if "accuracy" not in metrics:
         return ""
-    part = {"val": "the validation part", "test": "the test part"}.get(
-        metrics.get("part", ""), "pictures it was not trained on"
-    )
+    part = PARTS.get(metrics.get("part", ""), "pictures it was not trained on")
     intervals: Mapping[str, Sequence[float]] = metrics.get("intervals", {})
     rows = [
         f"| {key.replace('_', ' ')} | {metrics[key]:.4f} | {low:.4f} to {high:.4f} |"
@@ -124,7 +123,8 @@ def _quality(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _failures(metrics: Mapping[str, Any]) -> str:
+def failures_section(metrics: Mapping[str, Any]) -> str:
+    """Return "Where it fails" from what `figures.judge` gives."""
     per_class: Mapping[str, Mapping[str, Any]] = metrics.get("per_class", {})
     seen = [(name, item) for name, item in per_class.items() if item["n"]]
     if not seen:
@@ -243,7 +243,7 @@ def _limits(facts: Mapping[str, Any]) -> str:
         "## Limits\n\n"
         "- The figures hold for pictures that come about as the training pictures did. Measure "
         "again when camera, place, season or people change.\n"
-        "- Disturbed, manipulated or attacked pictures were not tested.\n"
+        f"{NOT_STRESSED}\n"
         f"- Scores are probabilities calibrated on the validation part "
         f"(temperature {facts['temperature']:.3f}{scaled}){EVEN if even else '.'}\n"
         "- Wrong labels in the data were learnt, and count as mistakes in the figures."
@@ -260,14 +260,3 @@ def _after(words: str, value: object) -> str:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{value} {_text(key)}" for key, value in counts.items())
-
-
-def _text(text: str) -> str:
-    """Return a name so that Markdown shows it as it is: one line, nothing interpreted."""
-    visible = "".join(" " if _invisible(letter) else letter for letter in text)
-    return "".join(f"\\{letter}" if letter in r"\`*_{}[]<>#|&" else letter for letter in visible)
-
-
-def _invisible(letter: str) -> bool:
-    """Say whether a letter is a control, a surrogate or turns the reading direction."""
-    return unicodedata.category(letter)[0] == "C" and letter not in JOINERS

@@ -4,6 +4,7 @@ RUN/run.json      settings, data path, state and, when finished, what was learnt
 RUN/splits.jsonl  every picture with its label and part, and every one left out with the reason
 RUN/bundle/       the Bundle; it appears only when it is complete and has passed the gate
 RUN/augmentation.png  training pictures as they are and as the network saw them, if it changed them
+RUN/card.md, card.html  what is known of the recognizer by now; see `api.cards`
 RUN/work/         checkpoints and pixel caches; removed when the Bundle is on disk
 """
 
