@@ -15,8 +15,9 @@ from clearsight import api
 from clearsight.cli.main import app
 from clearsight.core.errors import ConfigError, UsageError
 from clearsight.engines.open import open_predictor
-from clearsight.explain.explain import ask
+from clearsight.explain.explain import ask, make_explainer
 from clearsight.explain.subject import subject_of
+from clearsight.explain.weights_check import check_weights
 from clearsight.testing.model_bundle import write_model_bundle
 from clearsight.testing.small_network import SmallNetwork, noise_images
 
@@ -157,6 +158,31 @@ def test_a_recognizer_without_gradients_is_explained_all_the_same(
         api.explain_run(
             path, [pictures], api.Asked("grad-cam", check_weights=False), tmp_path / "o"
         )
+
+
+def test_without_gradients_the_last_layer_is_drawn_anew(tmp_path: Path) -> None:
+    """So SIFT and trees are checked too, and a method that is blind to weights is flagged."""
+    network, path = SmallNetwork(), tmp_path / "steps"
+    write_model_bundle(
+        path, network.onnx_model(), noise_images(3), OUTPUTS, network.weights, family="classical"
+    )
+    subject = subject_of(open_predictor(path))
+    assert subject.redrawn == "the last layer"
+    images = noise_images(4, seed=5)
+    question = ask(int, subject.scores(images))
+    for method in ("cam", "rise"):
+        check = check_weights(make_explainer(method), subject, images, question)
+        assert check.passed
+        assert check.redrawn == "the last layer"
+
+    class Edges:
+        def maps(self, subject: Any, images_nhwc: Any, question: Any) -> Any:
+            return np.abs(np.gradient(images_nhwc.mean(axis=3), axis=1)).astype(np.float32)
+
+    assert not check_weights(Edges(), subject, images, question).passed  # type: ignore[arg-type]
+    other, same, third = (subject.randomized(seed).scores(images) for seed in (1, 1, 2))
+    assert np.array_equal(other, same)
+    assert not np.allclose(other, third)
 
 
 def test_average_maps_show_a_shortcut(tmp_path: Path) -> None:

@@ -2,21 +2,27 @@
 
 import asyncio
 import base64
+import gc
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
+import weakref
 
 import cv2
 import numpy as np
 import pytest
 
 from clearsight.core.errors import ClearsightError
+from clearsight.engines.open import open_predictor
 from clearsight.serve.calls import Call
 from clearsight.serve.errors import ClientLeftError, ExpiredError, OverloadedError
 from clearsight.serve.explaining import WAITING, Explaining, Wish, _Work
 from clearsight.serve.service import Model, Service, ServiceLimits
+from clearsight.testing.model_bundle import write_model_bundle
 from clearsight.testing.protocol_contract import WatchedPredictor, picture
+from clearsight.testing.small_network import SmallNetwork, noise_images
 
 
 def half_red() -> bytes:
@@ -125,11 +131,68 @@ def test_too_many_are_refused_at_once():
     service = Service([Model("watched", "7", WatchedPredictor())], ServiceLimits(workers=1))
     try:
         explaining = Explaining(service)
-        explaining._waiting = WAITING + 1
+        explaining._waiting = WAITING
         with pytest.raises(OverloadedError) as caught:
             asyncio.run(explaining.explain(None, Call([]), Wish()))
         assert isinstance(caught.value, ClearsightError)
         assert caught.value.retry_after_s > 0
+    finally:
+        service.close()
+
+
+def test_a_model_is_let_go_after_it_was_explained(tmp_path):
+    """What is kept of a model must not hold the model."""
+    network = SmallNetwork()
+    outputs = ("logits", "embedding", "features")
+    path = tmp_path / "small"
+    write_model_bundle(path, network.onnx_model(), noise_images(4), outputs, network.weights)
+    service = Service([Model("watched", "7", WatchedPredictor())], ServiceLimits(workers=1))
+    try:
+        explaining = Explaining(service)
+        predictor = open_predictor(path, "onnxruntime")
+        subject = explaining._subject(predictor)
+        assert subject.evidence is not None
+        assert len(explaining._heads) == 1
+        gone = weakref.ref(predictor)
+        del predictor, subject
+        gc.collect()
+        assert gone() is None
+        assert not explaining._heads
+    finally:
+        service.close()
+
+
+def test_a_cancelled_explanation_ends_and_gives_its_place_back():
+    """A thread that nobody waits for must not run on."""
+    asked, gone_on, runs = threading.Event(), threading.Event(), []
+
+    class Slow(WatchedPredictor):
+        def logits(self, images):
+            runs.append(len(images))
+            if len(runs) == 2:
+                asked.set()
+                gone_on.wait(10)
+            return super().logits(images)
+
+    class Here:
+        async def left(self):
+            await asyncio.sleep(60)
+
+    async def cancelled(explaining):
+        task = asyncio.ensure_future(
+            explaining._in_turn(Here(), Slow(), half_red(), Wish(), time.monotonic() + 60)
+        )
+        await asyncio.to_thread(asked.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not explaining._place.locked()
+        gone_on.set()
+
+    service = Service([Model("watched", "7", WatchedPredictor())], ServiceLimits(workers=1))
+    try:
+        asyncio.run(cancelled(Explaining(service)))  # returns when the thread has ended
+        assert len(runs) == 2
     finally:
         service.close()
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -123,7 +124,7 @@ def test_pictures_of_every_kind_get_their_answer(page, tmp_path):
     assert red.locator(".share").first.text_content().endswith("%")
     assert red.locator(".bar").first.evaluate("e => e.offsetWidth > 20")
     assert not red.locator(".unsure").is_visible()
-    assert red.locator("img").evaluate("e => e.naturalWidth") == 320
+    assert red.locator(".shown").evaluate("e => e.naturalWidth") == 320
     assert card(page, "onerror").locator(".labels .name").first.text_content() == HOSTILE
     assert card(page, "grey.webp").locator(".unsure").is_visible()
     assert card(page, "broken.jpg").locator(".problem").is_visible()
@@ -218,6 +219,90 @@ def test_keyboard_and_names_for_everything_that_can_be_operated(page, tmp_path):
     assert {"pick", "language", "key", "tab-try", "clear", "remove quiet"} <= reached
     unnamed = page.evaluate(UNNAMED)
     assert unnamed == []
+
+
+def half(folder: Path) -> Path:
+    """Grey on the left, red on the right."""
+    from PIL import Image
+
+    image = Image.new("RGB", (64, 64), (100, 100, 100))
+    image.paste((230, 0, 0), (32, 0, 64, 64))
+    image.save(folder / "half.png")
+    return folder / "half.png"
+
+
+def test_why_lays_a_map_over_the_picture_and_says_whether_it_is_true(page, tmp_path):
+    upload(page, [half(tmp_path)])
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    heat = page.locator(".heat")
+    assert heat.is_hidden()
+    page.locator(".why summary").click()
+    page.locator(".why-verdict").wait_for()
+    assert len(asked) == 1, "asked once, when it is opened"
+    assert page.locator(".why-verdict").text_content() != ""
+    assert "random" in page.locator(".why-scores").text_content()
+    page.wait_for_function("() => document.querySelector('.heat').naturalWidth > 0")
+    boxes = [page.locator(f"figure {name}").bounding_box() for name in (".shown", ".heat")]
+    assert boxes[0] == boxes[1], "exactly over the picture"
+    page.locator(".opacity").fill("20")
+    assert heat.evaluate("e => getComputedStyle(e).opacity") == "0.2"
+    right, left = (
+        page.evaluate(
+            """(x) => {
+              const heat = document.querySelector(".heat");
+              const canvas = Object.assign(document.createElement("canvas"), {
+                width: heat.naturalWidth, height: heat.naturalHeight});
+              const context = canvas.getContext("2d");
+              context.drawImage(heat, 0, 0);
+              return context.getImageData(x * canvas.width, canvas.height / 2, 1, 1).data[3];
+            }""",
+            x,
+        )
+        for x in (0.75, 0.2)
+    )
+    assert right > left, "the red half speaks for red"
+    page.locator(".why summary").click()
+    heat.wait_for(state="hidden")
+    page.locator(".why summary").click()
+    heat.wait_for(state="visible")
+    assert page.evaluate(UNNAMED) == []
+
+
+def test_why_not_another_class(page, tmp_path):
+    upload(page, [half(tmp_path)])
+    page.locator(".why summary").click()
+    page.locator(".why-verdict").wait_for()
+    others = page.locator(".against option").evaluate_all("e => e.map(o => o.value)")
+    assert others[0] == ""
+    assert HOSTILE in others[1:]
+    assert "red" not in others
+    before = page.locator(".why-scores").text_content()
+    with page.expect_response("**/v1/explain?*") as response:
+        page.locator(".against").select_option("蓝色 blue")
+    assert parse_qs(urlsplit(response.value.url).query)["against"] == ["蓝色 blue"]
+    page.wait_for_function(
+        "b => document.querySelector('.why-verdict').checkVisibility()"
+        " && document.querySelector('.why-scores').textContent !== b",
+        arg=before,
+    )
+
+
+def test_a_refused_explanation_is_asked_for_again(page, tmp_path):
+    upload(page, [half(tmp_path)])
+    page.route("**/v1/explain?*", lambda route: route.abort())
+    summary = page.locator(".why summary")
+    summary.click()
+    page.locator(".why-verdict.doubtful").wait_for()
+    assert page.locator(".heat").is_hidden()
+    assert page.locator(".why-opacity").is_hidden()
+    page.unroute("**/v1/explain?*")
+    page.complaints.clear()  # the aborted request
+    summary.click()
+    with page.expect_response("**/v1/explain?*") as response:
+        summary.click()
+    assert response.value.ok
+    page.locator(".why-opacity").wait_for()
 
 
 def test_a_narrow_dark_screen_shows_everything(browser, url, tmp_path):

@@ -176,7 +176,7 @@ class RecognizerExplainer:
         from clearsight.explain.explain import ask
         from clearsight.explain.weights_check import PICTURES, check_weights
 
-        if self.subject.why_not_live:
+        if not self.subject.redrawn:
             return None, self.subject.why_not_live
         most = CHECKED_BY_SCORES if self.explainer.needs == "scores" else PICTURES
         images = prepared_pictures(self.predictor, encoded, most)

@@ -93,11 +93,11 @@ def _lines(told: dict[str, Any]) -> list[str]:
     if check["passed"] is None:
         lines.append(f"Not checked against random weights: {check.get('reason', '')}")
     elif check["passed"]:
-        lines.append(f"With random weights the maps differ (alike {check['similarity']:.2f} of 1).")
+        lines.append(f"With random weights in {_alike(check)}: the maps differ.")
     else:
         lines.append(
-            f"With random weights the maps hardly change (alike {check['similarity']:.2f} of 1): "
-            "none counts as faithful."
+            f"With random weights in {_alike(check)}: the maps hardly change, so none counts as "
+            "faithful."
         )
     for row in told["class_maps"]:
         mark = "  <- look at the border" if row["suspicious"] else ""
@@ -105,6 +105,10 @@ def _lines(told: dict[str, Any]) -> list[str]:
         lines.append(f"{row['label']} (n {row['n']}): {share}{mark}")
     lines.append(f"Sheet: {told['sheet']}")
     return lines
+
+
+def _alike(check: dict[str, Any]) -> str:
+    return f"{check['redrawn']} (alike {check['similarity']:.2f} of 1, n {check['n']})"
 
 
 def _line(row: dict[str, Any]) -> str:

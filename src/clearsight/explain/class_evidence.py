@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,34 @@ HEADER_BYTES = 100 * 1024 * 1024
 TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
 
 
-def class_evidence(predictor: BundlePredictor) -> ClassEvidence | None:
-    """Return class activation maps of a Bundle, or None where its head is not linear.
+@dataclass(frozen=True)
+class LinearHead:
+    """How a last feature map becomes scores: its channels' means or largest values, weighted.
+
+    Args:
+        matrix: (channels, classes) float32; more channels than the map's are left out.
+        mirrored: the network looks at the mirrored picture too.
+    """
+
+    matrix: Floats
+    mirrored: bool
+
+    def evidence(self, predictor: BundlePredictor) -> ClassEvidence:
+        """Return class activation maps of an opened Bundle."""
+
+        def found(images: ImagesNHWC, question: Question) -> Floats:
+            weights = question.weights(len(predictor.classes)) @ self.matrix.T
+            maps = _weighted(predictor, images, weights)
+            if self.mirrored:
+                other = _weighted(predictor, images[:, :, ::-1], weights)[:, :, ::-1]
+                maps = ((maps + other) / 2).astype(np.float32)
+            return np.ascontiguousarray(maps, dtype=np.float32)
+
+        return found
+
+
+def linear_head(predictor: BundlePredictor) -> LinearHead | None:
+    """Return how a Bundle's last feature map becomes its scores, or None where that is not linear.
 
     A candidate for the head is any matrix of the Bundle's weights of the right shape. It is
     accepted only when it explains how the scores of the golden pictures differ, from the mean or
@@ -57,7 +84,7 @@ def class_evidence(predictor: BundlePredictor) -> ClassEvidence | None:
         for matrix in _matrices(predictor.bundle, len(manifest.classes), plain.width):
             embedding: Floats = ((plain.embedding + other.embedding) / 2).astype(np.float32)
             if _explains(embedding @ matrix[: embedding.shape[1]], plain.logits, matrix, embedding):
-                return _maps(predictor, matrix[: plain.channels], mirrored)
+                return LinearHead(matrix[: plain.channels], mirrored)
     return None
 
 
@@ -80,20 +107,9 @@ class _Seen:
         return None
 
 
-def _maps(predictor: BundlePredictor, matrix: Floats, mirrored: bool) -> ClassEvidence:
-    def found(images: ImagesNHWC, question: Question) -> Floats:
-        weights = question.weights(len(predictor.classes)) @ matrix.T
-        maps = _weighted(predictor, images, weights)
-        if mirrored:
-            other = _weighted(predictor, images[:, :, ::-1], weights)[:, :, ::-1]
-            maps = ((maps + other) / 2).astype(np.float32)
-        return np.ascontiguousarray(maps, dtype=np.float32)
-
-    return found
-
-
 def _weighted(predictor: BundlePredictor, images: ImagesNHWC, weights: Floats) -> Floats:
-    features = predictor.outputs(np.ascontiguousarray(images), ("features",))["features"]
+    # the outputs that the head was found with: another choice would be compiled apart
+    features = predictor.outputs(np.ascontiguousarray(images), OUTPUTS)["features"]
     found: Floats = np.einsum("nchw,nc->nhw", features, weights)
     return found
 

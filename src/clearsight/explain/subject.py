@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,14 @@ from clearsight.core.nouns import (
     Scores,
     Task,
 )
+from clearsight.core.seeds import generator
 from clearsight.engines.predictor import BundlePredictor
-from clearsight.explain.class_evidence import ClassEvidence, class_evidence
+from clearsight.explain.class_evidence import ClassEvidence, LinearHead, linear_head
 from clearsight.explain.question import Question
 
 SCORED_AT_ONCE = 64
+MID_GREY = 127
+Redrawn = Literal["every layer", "the last layer", ""]
 
 
 def _no_gradients() -> Differentiable:
@@ -39,6 +43,8 @@ class Subject:
         task: what a label is.
         open_live: gives gradients, or raises a UsageError that says why there are none.
         find_evidence: gives class activation maps, or None where the network has none.
+        redraw_head: gives, for a seed, the recognizer with its last layer drawn anew; None where
+            it tells nothing of what stands before that layer.
     """
 
     classes: Sequence[str]
@@ -47,6 +53,7 @@ class Subject:
     task: Task = "single-label"
     open_live: Callable[[], Differentiable] = _no_gradients
     find_evidence: Callable[[], ClassEvidence | None] = lambda: None
+    redraw_head: Callable[[int], Subject] | None = None
 
     @cached_property
     def live(self) -> Differentiable:
@@ -79,15 +86,24 @@ class Subject:
         """Return (n,) log-odds of what is asked."""
         return question.margin(self.scores(images_nhwc), self.task)
 
+    @property
+    def redrawn(self) -> Redrawn:
+        """Which weights `randomized` draws anew; empty where it cannot."""
+        if not self.why_not_live:
+            return "every layer"
+        return "" if self.redraw_head is None else "the last layer"
+
     def randomized(self, seed: int) -> Subject:
-        """Return the same network with weights drawn anew.
+        """Return the same recognizer with weights drawn anew, see `redrawn`.
 
         Args:
             seed: decides the draw.
 
         Raises:
-            UsageError, MissingExtraError: without gradients weights cannot be drawn anew.
+            UsageError, MissingExtraError: no weights can be drawn anew; the message says why.
         """
+        if self.why_not_live and self.redraw_head is not None:
+            return self.redraw_head(seed)
         other = self.live.randomized(seed)
         return Subject(
             self.classes,
@@ -107,13 +123,53 @@ def subject_of(predictor: BundlePredictor) -> Subject:
 
         return open_live(predictor.bundle)
 
+    def find_evidence() -> ClassEvidence | None:
+        head = linear_head(predictor)
+        return None if head is None else head.evidence(predictor)
+
+    def redraw_head(seed: int) -> Subject:
+        return _with_random_head(predictor, seed)
+
+    has_embedding = "embedding" in predictor.manifest.outputs
     return Subject(
         predictor.classes,
         predictor.preprocessing,
         predictor.logits,
         predictor.task,
         open_live,
-        lambda: class_evidence(predictor),
+        find_evidence,
+        redraw_head if has_embedding else None,
+    )
+
+
+def _with_random_head(predictor: BundlePredictor, seed: int) -> Subject:
+    """Return a Bundle whose last layer is drawn anew, upon the features that it has.
+
+    Source:
+        Adebayo et al., Sanity Checks for Saliency Maps (2018), section 3: the first step of the
+        cascade. It is all there is where nothing flows back, as in SIFT and trees.
+    """
+
+    def embedding(images: ImagesNHWC) -> NDArray[np.float32]:
+        return predictor.outputs(images, ("embedding",))["embedding"].reshape(len(images), -1)
+
+    p = predictor.preprocessing
+    width = embedding(np.full((1, p.height, p.width, p.channels), MID_GREY, np.uint8)).shape[1]
+    drawn = generator(seed, "random-head").normal(size=(width, len(predictor.classes)))
+    matrix = drawn.astype(np.float32)
+
+    def find_evidence() -> ClassEvidence | None:
+        head = linear_head(predictor)
+        if head is None:
+            return None
+        return LinearHead(matrix[: len(head.matrix)], head.mirrored).evidence(predictor)
+
+    return Subject(
+        predictor.classes,
+        p,
+        lambda images: embedding(images) @ matrix,
+        predictor.task,
+        find_evidence=find_evidence,
     )
 
 

@@ -12,7 +12,7 @@ from clearsight.core.nouns import ImagesNHWC
 from clearsight.explain.explainer import Explainer
 from clearsight.explain.faithfulness import CELLS, cell_means
 from clearsight.explain.question import Question
-from clearsight.explain.subject import Subject
+from clearsight.explain.subject import Redrawn, Subject
 
 PICTURES = 4
 MOST_ALIKE = 0.7
@@ -26,15 +26,22 @@ class WeightsCheck:
         similarity: mean rank correlation of the maps, 1 for the same order.
         n: pictures.
         passed: it is below `MOST_ALIKE`: the method looks at what was learnt.
+        redrawn: which weights were random ones.
     """
 
     similarity: float
     n: int
     passed: bool
+    redrawn: Redrawn = "every layer"
 
     def to_json(self) -> dict[str, Any]:
         """Return the object that `clearsight explain --json` prints."""
-        return {"similarity": self.similarity, "n": self.n, "passed": self.passed}
+        return {
+            "similarity": self.similarity,
+            "n": self.n,
+            "passed": self.passed,
+            "redrawn": self.redrawn,
+        }
 
 
 def check_weights(
@@ -65,7 +72,7 @@ def check_weights(
     own = explainer.maps(subject, images, asked)
     other = explainer.maps(subject.randomized(seed), images, asked)
     similarity = float(np.mean([rank_correlation(a, b) for a, b in zip(own, other, strict=True)]))
-    return WeightsCheck(similarity, len(images), similarity < MOST_ALIKE)
+    return WeightsCheck(similarity, len(images), similarity < MOST_ALIKE, subject.redrawn)
 
 
 def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

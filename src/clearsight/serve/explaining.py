@@ -31,6 +31,7 @@ from clearsight.serve.uploads import read_upload
 
 if TYPE_CHECKING:
     from clearsight.core.nouns import Prediction
+    from clearsight.explain.class_evidence import ClassEvidence, LinearHead
     from clearsight.explain.subject import Subject
     from clearsight.serve.service import Service
 
@@ -64,7 +65,7 @@ class Explaining:
         self.service = service
         self._place = asyncio.Semaphore(1)
         self._waiting = 0
-        self._subjects: WeakKeyDictionary[Any, Subject] = WeakKeyDictionary()
+        self._heads: WeakKeyDictionary[Any, LinearHead | None] = WeakKeyDictionary()
 
     async def explain(
         self, request: Request, call: Call, wish: Wish
@@ -85,8 +86,7 @@ class Explaining:
             ExpiredError, ClientLeftError: nobody needs the answer any more.
             RequestError, ImageError: as `Service.submit`.
         """
-        if self._waiting > WAITING:
-            raise OverloadedError("Too many explanations wait. Try again later.", RETRY_S)
+        self._check_room()
         self._check(wish)
         self.service.admit(call)
         upload = await read_upload(request)
@@ -106,6 +106,15 @@ class Explaining:
         ends = began + ticket.deadline_s
         told = await self._in_turn(request, predictor, upload.pictures[0], wish, ends)
         return ticket.model, outcome, told
+
+    def _check_room(self) -> None:
+        """Let a picture in, before it is read and again before it waits.
+
+        Raises:
+            OverloadedError: too many wait.
+        """
+        if self._waiting >= WAITING:
+            raise OverloadedError("Too many explanations wait. Try again later.", RETRY_S)
 
     def _check(self, wish: Wish) -> None:
         """Accept a method that works here.
@@ -127,6 +136,7 @@ class Explaining:
         self, request: Request, predictor: Predictor, picture: bytes, wish: Wish, ends: float
     ) -> dict[str, Any]:
         """Wait for the place, then explain beside the event loop until the client leaves."""
+        self._check_room()
         self._waiting += 1
         try:
             async with asyncio.timeout(max(0.0, ends - time.monotonic())):
@@ -143,21 +153,33 @@ class Explaining:
             work = _Work(predictor, wish, ends, gone, (limits.body_bytes, limits.pixels))
             return await asyncio.to_thread(work.run, picture, self._subject(predictor))
         finally:
+            gone.set()  # where this was cancelled the thread ends too
             left.cancel()
             self._place.release()
 
     def _subject(self, predictor: Predictor) -> Subject:
-        """Return the recognizer as explainers see it; kept while the model is in memory."""
-        from clearsight.explain.subject import Subject, subject_of
+        """Return the recognizer as explainers see it.
 
-        if predictor not in self._subjects:
-            if isinstance(predictor, BundlePredictor):
-                self._subjects[predictor] = subject_of(predictor)
-            else:
-                self._subjects[predictor] = Subject(
-                    predictor.classes, predictor.preprocessing, predictor.logits, predictor.task
-                )
-        return self._subjects[predictor]
+        Its head is kept while the model is in memory, and nothing that holds the model itself.
+        """
+        from clearsight.explain.class_evidence import linear_head
+        from clearsight.explain.subject import Subject
+
+        def find_evidence() -> ClassEvidence | None:
+            if not isinstance(predictor, BundlePredictor):
+                return None
+            if predictor not in self._heads:
+                self._heads[predictor] = linear_head(predictor)
+            head = self._heads[predictor]
+            return None if head is None else head.evidence(predictor)
+
+        return Subject(
+            predictor.classes,
+            predictor.preprocessing,
+            predictor.logits,
+            predictor.task,
+            find_evidence=find_evidence,
+        )
 
 
 @dataclass(frozen=True)
