@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from clearsight.core.silence import silence
 from clearsight.core.version import __version__ as __version__
 
-__all__ = ["AsyncClient", "Client", "Recognizer", "compare", "load", "train", "tune"]
+__all__ = ["AsyncClient", "Client", "Recognizer", "compare", "load", "stress", "train", "tune"]
 
 if TYPE_CHECKING:
-    from clearsight.api import Recognizer, compare, load, train, tune
+    from clearsight.api import Recognizer, compare, load, stress, train, tune
     from clearsight.client import AsyncClient, Client
 
 CALLS = ("AsyncClient", "Client")

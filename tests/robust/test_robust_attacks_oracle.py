@@ -1,5 +1,8 @@
 """The ensemble against the AutoAttack of ART, on the same network in torch."""
 
+import multiprocessing
+import sys
+
 import numpy as np
 import pytest
 
@@ -30,7 +33,9 @@ def in_torch(model):
 
 
 @pytest.mark.slow
-def test_the_ensemble_is_within_a_point_of_arts_autoattack():
+def test_the_ensemble_is_within_a_point_of_arts_autoattack(monkeypatch):
+    # ART imports this fork of multiprocessing, which it does not require, and uses it only if told
+    monkeypatch.setitem(sys.modules, "multiprocess", multiprocessing)
     model = SoftNetwork(sharpness=0.3)
     images = generator(2, "oracle").integers(0, 256, (N, SIDE, SIDE, 1), dtype=np.uint8)
     labels = model.logits(images.astype(np.float32)).argmax(axis=1)

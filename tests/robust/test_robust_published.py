@@ -24,8 +24,9 @@ EXACT = {
     "saturate", "zoom_blur",
 }  # fmt: skip
 WITHOUT_ORACLE = {"frost", "resolution_loss", "spatter"}
-PICTURES = {32: 60, 64: 30, 224: 4}
+PICTURES = {32: 80, 64: 40, 224: 8}
 FEW = 12
+SLACK = 0.02
 
 
 def constants(kind, images, severity):
@@ -40,15 +41,28 @@ def constants(kind, images, severity):
     )
 
 
-def distortion_of(images, changed):
-    return np.abs(changed.astype(int) - images).mean()
+def distortions(images, changed):
+    """The mean absolute change of every picture, in grey levels."""
+    return np.abs(changed.astype(int) - images).mean(axis=(1, 2, 3))
 
 
-def compared(kind, side, severity, n=None):
+def compared(kind, side, severity, n=None, ours=None):
     images = scenes(n or PICTURES[side], side, side, seed=side + severity)
-    ours = CORRUPTIONS.load(kind.replace("_", "-"))(images, severity, 1)
+    ours = CORRUPTIONS.load(kind.replace("_", "-"))(images, ours or severity, 1)
     theirs = published_oracle.corrupted(kind, images, constants(kind, images, severity), 2)
     return images, ours, theirs
+
+
+def too_far(kind, images, ours, theirs):
+    """Whether mean distortions differ by more than 2 % and, where drawn anew, by more than luck.
+
+    Luck is three standard errors of the difference, picture by picture; cutting levels to whole
+    numbers explains 0.06 of them.
+    """
+    wanted = distortions(images, theirs)
+    more = distortions(images, ours) - wanted
+    luck = 0.0 if kind in EXACT else 3 * more.std(ddof=1) / len(more) ** 0.5
+    return abs(more.mean()) > SLACK * wanted.mean() + luck + 0.06
 
 
 def check(kind, side, severity, n=None):
@@ -57,9 +71,7 @@ def check(kind, side, severity, n=None):
         apart = np.abs(ours.astype(int) - theirs)
         assert apart.mean() <= 0.15
         assert np.percentile(apart, 99.9) <= 2
-    wanted = distortion_of(images, theirs)
-    slack = 0.02 if kind in EXACT else 0.08  # drawn anew: both means vary by some per cent
-    assert distortion_of(images, ours) == pytest.approx(wanted, rel=slack, abs=0.06)
+    assert not too_far(kind, images, ours, theirs)
 
 
 def test_every_kind_is_compared_or_known_not_to_be():
@@ -89,14 +101,12 @@ def test_all_sizes_and_severities_are_distorted_as_published(kind, side, severit
 
 
 @pytest.mark.parametrize(
-    ("kind", "side", "severity", "wrong"), [("brightness", 32, 2, 3), ("gaussian_noise", 32, 1, 2)]
+    ("kind", "side", "severity", "wrong"),
+    [("brightness", 32, 2, 3), ("gaussian_noise", 32, 5, 4), ("shot_noise", 32, 3, 4)],
 )
 def test_another_severity_is_found_out(kind, side, severity, wrong):
-    images = scenes(60, side, side)
-    ours = CORRUPTIONS.load(kind.replace("_", "-"))(images, wrong, 1)
-    theirs = published_oracle.corrupted(kind, images, constants(kind, images, severity), 2)
-    wanted = distortion_of(images, theirs)
-    assert distortion_of(images, ours) != pytest.approx(wanted, rel=0.05)
+    assert too_far(kind, *compared(kind, side, severity, ours=wrong))
+    assert not too_far(kind, *compared(kind, side, severity))
 
 
 def test_constants_are_those_of_the_nearest_published_size():

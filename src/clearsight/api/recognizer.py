@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearsight.api.scoring import evaluate_run
+from clearsight.api.stressing import stress
 from clearsight.api.training import train_run, train_settings
 from clearsight.core.nouns import Prediction
 from clearsight.core.progress import Progress, Silent
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from clearsight.core.bundle import Manifest
     from clearsight.evaluate.evaluation import Evaluation
     from clearsight.explain.subject import Subject
+    from clearsight.robust.robustness import Robustness
 
 
 class Recognizer:
@@ -106,6 +108,26 @@ class Recognizer:
         explainer = RecognizerExplainer(self._predictor, asked, self._subject)
         self._subject = explainer.subject  # keeps gradients open for the next call
         return explainer.explain(encoded, "" if isinstance(image, bytes) else str(image))
+
+    def stress(
+        self, data: str | Path | None = None, out: str | Path | None = None, **options: Any
+    ) -> Robustness:
+        """Measure what breaks it, and write the robustness card.
+
+        Args:
+            data: labelled pictures; None takes the test part of what it was trained on.
+            out: the card; None writes RUN/robustness.html.
+            options: suite, limit, kinds and so on, see `stress` in this package.
+
+        Raises:
+            UsageError, DataError: see `stress`.
+
+        Example:
+            >>> found = load("runs/1").stress(suite="corruptions")  # doctest: +SKIP
+            >>> found.corruptions["fog"][3].accuracy, found.mce  # doctest: +SKIP
+            (0.71, Mean(value=0.34, low=0.32, high=0.36, n=1000))
+        """
+        return stress(self.path, data, out=out, engine=self._engine, **options)
 
 
 def load(path: str | Path, engine: str | None = None) -> Recognizer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from clearsight.api.cards import update_card
 from clearsight.api.scoring import held_out, labelled
-from clearsight.core.bundle import MODEL, find_bundle, open_bundle
+from clearsight.core.bundle import find_bundle, open_bundle
 from clearsight.core.errors import ImageError, MissingExtraError, UsageError
 from clearsight.core.progress import Progress, Silent
 
@@ -37,7 +37,6 @@ def stress(
     certify: float | None = None,
     engine: str | None = None,
     variant: str | None = None,
-    exact: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Robustness:
@@ -58,8 +57,6 @@ def stress(
             certified; None certifies nothing.
         engine: key of an engine; None takes the fastest there.
         variant: a variant of the Bundle; it is attacked as a black box.
-        exact: compute every answer in full precision; else answers to changed pictures are
-            computed in 16 bits where they are sure and that is quicker, see `robust.screening`.
         seed: fixes the sample and every random choice.
         progress: where to report; None is silent.
 
@@ -83,7 +80,6 @@ def stress(
         certify=certify,
         engine=engine,
         variant=variant,
-        exact=exact,
         seed=seed,
         progress=progress,
     )[0]
@@ -104,7 +100,6 @@ def stress_run(
     fail_on: Sequence[str] = (),
     engine: str | None = None,
     variant: str | None = None,
-    exact: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Robustness, Path, list[str]]:
@@ -131,13 +126,11 @@ def stress_run(
     grey = bundle.manifest.preprocessing.channels == 1
     views, left_out = plan_views(suite, grey, kinds, severities)
     model, why = _differentiable(bundle, variant) if suite in ("attacks", "all") else (None, "")
-    predictor = open_predictor(bundle, engine, variant=variant)
     plan = Plan(
         views=views,
         attacks=plan_attacks(model) if suite in ("attacks", "all") else {},
         model=model,
         black_box=why,
-        twin=None if exact else _twin(bundle, predictor),
         epsilon=epsilon,
         attack_limit=attack_limit,
         sigma=certify,
@@ -149,6 +142,7 @@ def stress_run(
         progress.say("attacked as a black box", reason=why)
     dataset, part = held_out(run) if data is None else labelled(data)
     dataset = _sample(dataset, limit, seed)
+    predictor = open_predictor(bundle, engine, variant=variant)
     progress.say(f"Stressing with {len(dataset)} pictures ({part})", engine=predictor.engine)
     found = measure(predictor, _pieces(predictor, dataset, progress), len(dataset), plan, progress)
     name = f"robustness-{variant}.html" if variant else "robustness.html"
@@ -182,18 +176,6 @@ def _differentiable(bundle: Bundle, variant: str | None) -> tuple[Any, str]:
         return open_live(bundle), ""
     except (MissingExtraError, UsageError) as error:
         return None, str(error)
-
-
-def _twin(bundle: Bundle, predictor: BundlePredictor) -> BundlePredictor | None:
-    """Return the recognizer computed in 16 bits; None where its engine cannot."""
-    from clearsight.engines.open import open_session
-    from clearsight.engines.predictor import BundlePredictor
-
-    if predictor.variant or predictor.engine != "openvino":
-        return None
-    return BundlePredictor(
-        bundle, open_session(bundle.read(MODEL), predictor.engine, compute="bf16")
-    )
 
 
 def _sample(dataset: Dataset, limit: int | None, seed: int) -> Dataset:

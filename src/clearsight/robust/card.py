@@ -46,6 +46,12 @@ class Row:
         """Accuracy averaged over the severities."""
         return sum(rate.accuracy for rate in self.rates.values()) / len(self.rates)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The mean of their intervals: at least as wide as that of the mean."""
+        ends = [rate.interval for rate in self.rates.values()]
+        return sum(low for low, _ in ends) / len(ends), sum(high for _, high in ends) / len(ends)
+
 
 @dataclass(frozen=True)
 class Shot:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from clearsight.core.nouns import ImagesNHWC
+from clearsight.core.nouns import ImageHWC, ImagesNHWC
 from clearsight.robust.distortion import distortion
-from clearsight.robust.pictures import Floats, Random, each
+from clearsight.robust.pictures import CUT, Random, each_byte
 from clearsight.robust.published import published
 
 SIDE_32 = (0.05, 0.1, 0.15, 0.2, 0.3)
@@ -17,13 +18,19 @@ SIDE_224 = (0.1, 0.2, 0.3, 0.4, 0.5)
 @distortion("Brightness", group="published")
 def brightness(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
     """Raise the value of a picture in hue, saturation, value; the colour stays."""
-    added = np.float32(published(images_nhwc, severity, SIDE_32, SIDE_64, SIDE_224))
+    added = published(images_nhwc, severity, SIDE_32, SIDE_64, SIDE_224)
+    values = np.arange(256)
+    raised = np.minimum(values + 255 * added, 255)
+    # hue and saturation kept: the channels keep their ratios; black becomes grey
+    factors = (raised / np.maximum(values, 1)).astype(np.float32)
+    of_black = np.where(values == 0, raised, 0).astype(np.float32)
 
-    def change(picture: Floats, random: Random) -> Floats:
-        value = picture.max(axis=2, keepdims=True)
-        raised = np.minimum(value + added, np.float32(1))
-        factor = np.divide(raised, value, out=np.zeros_like(value), where=value > 0)
-        # hue and saturation kept: the channels keep their ratios; black becomes grey
-        return np.asarray(np.where(value > 0, picture * factor, raised), dtype=np.float32)
+    def change(picture: ImageHWC, random: Random) -> ImageHWC:
+        channels = cv2.split(picture)
+        value = channels[0]
+        for channel in channels[1:]:
+            value = np.maximum(value, channel)
+        factor, grey = cv2.LUT(value, factors), cv2.LUT(value, of_black) + CUT
+        return cv2.merge([(channel * factor + grey).astype(np.uint8) for channel in channels])
 
-    return each(images_nhwc, seed, change)
+    return each_byte(images_nhwc, seed, change)

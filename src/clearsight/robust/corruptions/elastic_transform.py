@@ -43,7 +43,7 @@ def elastic_transform(images_nhwc: ImagesNHWC, severity: int, seed: int) -> Imag
         stretched = _stretched(picture, stretch, random)
         if strength == 0:
             return stretched
-        fields = random.uniform(-1, 1, (2, rows, columns))
+        fields = 2 * random.random((2, rows, columns), np.float32) - 1
         across, down = (np.float32(strength) * smooth_field(field, width) for field in fields)
         across += np.arange(columns, dtype=np.float32)
         down += np.arange(rows, dtype=np.float32)[:, None]

@@ -27,7 +27,7 @@ def elastic(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
     side = min(height, width)
 
     def field(random: Random) -> Floats:
-        raw = smooth_field(random.uniform(-1, 1, (height, width)), side / WAVES)
+        raw = smooth_field(2 * random.random((height, width), np.float32) - 1, side / WAVES)
         spread = max(float(np.sqrt((raw**2).mean())), 1e-6)
         return np.asarray(raw * (SHARES[severity - 1] * side / spread), dtype=np.float32)
 
