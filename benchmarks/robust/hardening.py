@@ -2,7 +2,7 @@
 
     python benchmarks/robust/hardening.py [--data FOLDER] [--models compact hog+linear-svm probe]
         [--time 5m] [--adversarial-time 15m] [--hardening prime] [--adversarial pgd]
-        [--options eps=0.1 steps=3 step_share=0.5] [--eps 0.1] [--pictures 1000] [--attacked 300]
+        [--options eps=0.1 steps=2 step_share=0.75] [--eps 0.1] [--pictures 1000] [--attacked 300]
         [--seeds 0] [--out FILE]
 
 DATA is Fashion-MNIST (Debian package dataset-fashion-mnist); for a colour set give class folders,
@@ -204,7 +204,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--adversarial-time", default="15m")
     parser.add_argument("--hardening", default="prime")
     parser.add_argument("--adversarial", default="pgd")
-    parser.add_argument("--options", nargs="*", default=["eps=0.1", "steps=3", "step_share=0.5"])
+    parser.add_argument("--options", nargs="*", default=["eps=0.1", "steps=2", "step_share=0.75"])
     parser.add_argument("--eps", type=float, default=0.1)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--attacked", type=int, default=300)
