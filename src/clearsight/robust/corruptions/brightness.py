@@ -20,10 +20,10 @@ def brightness(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
     """Raise the value of a picture in hue, saturation, value; the colour stays."""
     added = published(images_nhwc, severity, SIDE_32, SIDE_64, SIDE_224)
     values = np.arange(256)
-    raised = np.minimum(values + 255 * added, 255)
+    lifted = np.minimum(values + 255 * added, 255)
     # hue and saturation kept: the channels keep their ratios; black becomes grey
-    factors = (raised / np.maximum(values, 1)).astype(np.float32)
-    of_black = np.where(values == 0, raised, 0).astype(np.float32)
+    factors = (lifted / np.maximum(values, 1)).astype(np.float32)
+    of_black = np.where(values == 0, lifted, 0).astype(np.float32)
 
     def change(picture: ImageHWC, random: Random) -> ImageHWC:
         channels = cv2.split(picture)
@@ -31,6 +31,8 @@ def brightness(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
         for channel in channels[1:]:
             value = np.maximum(value, channel)
         factor, grey = cv2.LUT(value, factors), cv2.LUT(value, of_black) + CUT
-        return cv2.merge([(channel * factor + grey).astype(np.uint8) for channel in channels])
+        raised = [(channel * factor + grey).astype(np.uint8) for channel in channels]
+        brighter: ImageHWC = cv2.merge(raised)
+        return brighter
 
     return each_byte(images_nhwc, seed, change)

@@ -37,7 +37,10 @@ def saturate(images_nhwc: ImagesNHWC, severity: int, seed: int) -> ImagesNHWC:
         lowered = table.take(value * np.int64(256) + chroma)
         grey = chroma == 0  # has the hue 0, which is red: the other channels are lowered
         below = (value - red, np.maximum(value - green, grey), np.maximum(value - blue, grey))
-        return cv2.merge([(value - one * lowered + CUT).astype(np.uint8) for one in below])
+        lower: ImageHWC = cv2.merge(
+            [(value - one * lowered + CUT).astype(np.uint8) for one in below]
+        )
+        return lower
 
     return each_byte(images_nhwc, seed, change)
 
