@@ -230,8 +230,11 @@ def test_average_maps_show_a_shortcut(tmp_path: Path) -> None:
     assert "look at the border" in (tmp_path / "out" / "sheet.html").read_text()
 
 
-def test_the_command_line_prints_one_object(run: Path, pictures: Path) -> None:
+def test_the_command_line_prints_one_object(
+    run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = ["explain", str(run), str(pictures), "--method", "rise", "--set", "masks=16"]
+    monkeypatch.setattr("sys.argv", ["clearsight", *arguments])  # which verb is imported
     result = CliRunner().invoke(app, [*arguments, "--json", "--quiet", "--no-check-weights"])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)

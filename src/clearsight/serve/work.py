@@ -124,8 +124,7 @@ class Work:
         except Exception as error:  # noqa: BLE001 - becomes the picture's typed error
             self._fail(job, error, batch.started)
             return
-        job.future.set_result(prediction)
-        self._tell(
+        self._tell(  # first: who has an answer finds it counted
             _observed(
                 job,
                 batch.started,
@@ -136,6 +135,7 @@ class Work:
                 embedding=embedding,
             )
         )
+        job.future.set_result(prediction)
         if job.answered is not None:
             self._shadows.compare(job.model, *job.answered, prediction)
         elif (onlooker := self._models.shadow(job.model)) is not None and onlooker.loaded:
@@ -143,14 +143,14 @@ class Work:
 
     def _fail(self, job: Job, error: Exception, started: float) -> None:
         told = self._typed(job, error)
-        job.future.set_exception(told)
         self._tell(_observed(job, started, error=told))
+        job.future.set_exception(told)
 
     def _tell(self, seen: Observation) -> None:
         for observer in self.observers:
             try:
                 observer(seen)
-            except Exception as error:  # noqa: BLE001 - the answer is out already
+            except Exception as error:  # noqa: BLE001 - the answer must go out
                 log.failure("an observer failed", error)
 
     def _typed(self, job: Job, error: Exception) -> Exception:
