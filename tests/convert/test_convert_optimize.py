@@ -67,7 +67,7 @@ def test_int8_is_stored_beside_the_model(run: Path, pictures: Path) -> None:
     before = tree(run)
     found = api.optimize(run, pictures, max_drop=5)
     after = tree(run)
-    new = {"bundle/model.int8.onnx", "card.md", "card.html"}  # the recognizer card beside the Bundle
+    new = {"bundle/model.int8.onnx", "card.md", "card.html"}  # and the cards
     assert set(after) - set(before) == new
     assert {name for name in before if before[name] != after[name]} == {
         "bundle/manifest.json", "bundle/card.md",
