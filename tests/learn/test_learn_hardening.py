@@ -119,10 +119,16 @@ def test_primitives_without_strength_change_nothing():
 FEW_STEPS = {"pgd": {"steps": 2, "step_share": 0.6}, "trades": {"steps": 2, "step_share": 0.6}}
 
 
-@pytest.mark.parametrize("key", HARDENINGS.keys())
-def test_a_hardened_training_learns_and_tells(tmp_path, key):
+TOGETHER = {"consistency": 12.0}
+"""The published weight, which is not the default."""
+TAUGHT = [(key, FEW_STEPS.get(key, {})) for key in HARDENINGS.keys()]  # noqa: SIM118
+TAUGHT += [("augmix", TOGETHER), ("prime", TOGETHER)]
+
+
+@pytest.mark.parametrize(("key", "options"), TAUGHT)
+def test_a_hardened_training_learns_and_tells(tmp_path, key, options):
     job = make_job(tmp_path, Budget(epochs=45), Quiet())
-    job = replace(job, harden=Choice.of(key, **FEW_STEPS.get(key, {})))
+    job = replace(job, harden=Choice.of(key, **options))
     story = train_network(make_network(job, width=8), job, gradient_worker.RECIPE)
     assert story["best"]["val_accuracy"] >= 0.8
     assert story["best"]["hardened_accuracy"] >= 0.6
@@ -155,11 +161,11 @@ def test_adversarial_training_holds_where_a_plain_one_does_not(tmp_path):
     assert found["hard"] >= found["plain"] + 0.2, found
 
 
-@pytest.mark.parametrize("key", ["pgd", "augmix"])
-def test_a_stopped_training_resumes_to_the_same_weights(tmp_path, monkeypatch, key):
+@pytest.mark.parametrize(("key", "options"), [("pgd", {}), ("augmix", {}), ("augmix", TOGETHER)])
+def test_a_stopped_training_resumes_to_the_same_weights(tmp_path, monkeypatch, key, options):
     monkeypatch.setattr(_clock, "CHECKPOINT_S", 0.0)
     monkeypatch.setattr(_clock, "CHECKPOINT_COST", 1e9)
-    choice = Choice(name=key)
+    choice = Choice.of(key, **options)
 
     def trained(work, progress):
         job = replace(make_job(work, Budget(epochs=4), progress), harden=choice)
